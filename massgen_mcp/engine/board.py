@@ -1,0 +1,401 @@
+"""The words of the engine: the board, what it is told (events), what it asks for (commands), how it ends.
+
+Everything here is a frozen value. Strategies take a board and an event and return a `Step`: a new board and
+the commands that follow. Time, money and chance come in from outside; there is none in here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal, Protocol, TypeAlias
+
+__all__ = [
+    "Abstained",
+    "AgentFailed",
+    "AgentId",
+    "Answer",
+    "AnswerGiven",
+    "AnswerId",
+    "AnsweringClosed",
+    "Board",
+    "BudgetStopped",
+    "CancelRequested",
+    "Command",
+    "Event",
+    "Finish",
+    "Member",
+    "Notify",
+    "Outcome",
+    "Presentation",
+    "RoundDeadline",
+    "RunDeadline",
+    "Settings",
+    "StartTurn",
+    "Status",
+    "Step",
+    "StopTurn",
+    "StoppedBy",
+    "Strategy",
+    "ToolLoopEntered",
+    "Turn",
+    "TurnId",
+    "TurnKind",
+    "Vote",
+]
+
+AgentId: TypeAlias = str
+AnswerId: TypeAlias = str
+"""An agent's id and the revision: `gemini.2`. Never shown to another agent; `Board.label` makes `agent1.2`."""
+TurnId: TypeAlias = int
+"""Unique within a run, counted from 1."""
+
+Presentation: TypeAlias = Literal["winner", "synthesize", "reuse"]
+Status: TypeAlias = Literal["completed", "partial", "failed", "cancelled"]
+StoppedBy: TypeAlias = Literal["decided", "deadline", "budget", "cancelled"]
+
+
+class TurnKind(StrEnum):
+    """What an agent is asked to do in a turn."""
+
+    ANSWER = "answer"  # blind: sees no other answer
+    VOTE = "vote"  # sees all answers; votes, or answers again where `Turn.may_answer`
+    PRESENT = "present"  # the winner writes the final text
+    SYNTHESIZE = "synthesize"  # one agent writes a text that states the disagreement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """An agent as the engine knows it. The order of members is the config's order."""
+
+    id: AgentId
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a strategy may be told. See the coordination page of the documentation."""
+
+    seed: int = 0
+    quorum: int | None = None
+    """Equal conclusions that end a run without a vote; None: all live agents, at least two."""
+    exclude_self: bool | None = None
+    """Whether a vote for one's own answer is refused; None: from three live agents on."""
+    merge_equal: bool = True
+    min_agents: int = 1
+    presentation: Presentation = "winner"
+    present_always: bool = False
+    """A presenter's turn is needed even when an answer could be returned as it stands: it writes files."""
+    presenter: AgentId | None = None
+    max_answers: int = 2
+    """Answers one agent may give in all; the first is one of them."""
+    max_answers_global: int | None = None
+    skip_voting: bool = False
+    max_slips: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One agent's answer, at one revision."""
+
+    id: AnswerId
+    agent: AgentId
+    revision: int
+    content: str
+    conclusion: str = ""
+    """The bottom line in one short phrase; empty when the agent gave none."""
+    turn: TurnId = 0
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """One agent's choice among the answers it was shown."""
+
+    voter: AgentId
+    answer: AnswerId
+    reason: str = ""
+    add: tuple[AnswerId, ...] = ()
+    """Answers holding correct points that the chosen one lacks."""
+    ballot: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One agent at work, from `StartTurn` to what it ended in."""
+
+    id: TurnId
+    agent: AgentId
+    kind: TurnKind
+    ballot: int = 0
+    """Which ballot a vote of this turn belongs to; 0 before any."""
+    shown: tuple[AnswerId, ...] = ()
+    """The answers this turn sees, in the order shown to this reader."""
+    votable: tuple[AnswerId, ...] = ()
+    may_answer: bool = False
+    """Whether a vote turn may hand in a new answer instead."""
+    in_tools: bool = False
+    """The agent has begun to use tools, so it is told of news instead of being stopped."""
+
+
+# Events: what happened. Those of a turn name it; one from a stopped turn changes nothing.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerGiven:
+    """A turn ended in an answer (of any kind of turn: a presenter's text is one too)."""
+
+    agent: AgentId
+    turn: TurnId
+    content: str
+    conclusion: str = ""
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteCast:
+    """A turn ended in a vote; `answer` was checked against the turn's votable answers."""
+
+    agent: AgentId
+    turn: TurnId
+    answer: AnswerId
+    reason: str = ""
+    add: tuple[AnswerId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abstained:
+    """A vote turn ended without a valid vote. The agent stays live."""
+
+    agent: AgentId
+    turn: TurnId
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentFailed:
+    """A turn can't be finished (provider failure, limit of the turn). The agent is out; its answers stay."""
+
+    agent: AgentId
+    turn: TurnId
+    error: str
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolLoopEntered:
+    """The turn's agent has made its first call of a tool that is not a workflow tool."""
+
+    agent: AgentId
+    turn: TurnId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundDeadline:
+    """The time of round `round` is over: go on with what exists."""
+
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweringClosed:
+    """The run's deadline is near: no new answers; vote on what exists or return it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDeadline:
+    """The run's time is over: finish now with the best answer so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetStopped:
+    """No money, tokens or requests are left for another turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested:
+    """A person or host wants the run to stop now."""
+
+    reason: str = ""
+
+
+Event: TypeAlias = (
+    AnswerGiven
+    | VoteCast
+    | Abstained
+    | AgentFailed
+    | ToolLoopEntered
+    | RoundDeadline
+    | AnsweringClosed
+    | RunDeadline
+    | BudgetStopped
+    | CancelRequested
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    status: Status
+    stopped_by: StoppedBy = "decided"
+    answer: Answer | None = None
+    """The text to return; None when no agent answered."""
+    winner: AgentId | None = None
+    """Whose answer won; for a synthesis, its writer."""
+    rule: str = ""
+    """Why this answer: `agreement`, `quorum`, `ballot`, `presented`, `synthesis`, `only_answer`,
+    `single_agent`, `best_so_far`."""
+    margin: float = 0.0
+    """Weight of the winning group's votes above the runner-up's."""
+    votes: tuple[Vote, ...] = ()
+    """The votes of the ballot that decided."""
+    merged: tuple[tuple[AnswerId, ...], ...] = ()
+    """Groups of two or more answers with equal conclusions."""
+    dissent: tuple[AnswerId, ...] = ()
+    """The latest answers of other groups than the winner's."""
+    saved: int = 0
+    """Turns that were stopped or never started since they could not change the outcome."""
+    why: str = ""
+    """One sentence for a person, needed when `answer` is None."""
+
+
+# Commands: what to do.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTurn:
+    """Put an agent to work."""
+
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopTurn:
+    """What this turn is doing is no longer wanted; whatever it still reports is dropped."""
+
+    agent: AgentId
+    turn: TurnId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Tell an agent inside a tool loop, with its next tool result, that these answers are new.
+
+    Its turn now belongs to `ballot` and shows `shown`.
+    """
+
+    agent: AgentId
+    turn: TurnId
+    ballot: int
+    new: tuple[AnswerId, ...]
+    shown: tuple[AnswerId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The run is over. The last command of every run, exactly once."""
+
+    outcome: Outcome
+
+
+Command: TypeAlias = StartTurn | StopTurn | Notify | Finish
+
+
+def _nothing() -> Mapping[AgentId, Turn]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """Everything known about a run at one moment."""
+
+    members: tuple[Member, ...]
+    settings: Settings
+    labels: Mapping[AgentId, str]
+    """`agent1`, `agent2`, ... from one seeded shuffle per run; the same for every reader and the result."""
+    answers: tuple[Answer, ...] = ()
+    """In the order given, all revisions."""
+    votes: tuple[Vote, ...] = ()
+    """All ballots; those of the current one have `ballot == self.ballot`."""
+    ballot: int = 0
+    round: int = 0
+    turns: Mapping[AgentId, Turn] = field(default_factory=_nothing)
+    """The running turn of each working agent."""
+    failed: Mapping[AgentId, str] = field(default_factory=lambda: MappingProxyType(dict[AgentId, str]()))
+    """Agents that are out, with the cause."""
+    failures: Mapping[AgentId, int] = field(default_factory=lambda: MappingProxyType(dict[AgentId, int]()))
+    """Slips and failures of each agent, for ties."""
+    abstained: frozenset[AgentId] = frozenset()
+    """Agents that handed in no valid vote on the current ballot."""
+    closed: bool = False
+    """No new answers are taken."""
+    stopped_by: StoppedBy = "decided"
+    last_turn: TurnId = 0
+    phase: str = ""
+    """The strategy's own word for where it is."""
+    finished: bool = False
+    saved: int = 0
+
+    @classmethod
+    def begin(cls, members: Sequence[Member], settings: Settings) -> Board:
+        """An empty board, with labels shuffled by the run's seed."""
+        names = [f"agent{number}" for number in range(1, len(members) + 1)]
+        random.Random(settings.seed).shuffle(names)  # noqa: S311 - anonymity among agents, not secrecy
+        labels = {member.id: name for member, name in zip(members, names, strict=True)}
+        return cls(members=tuple(members), settings=settings, labels=MappingProxyType(labels))
+
+    def label(self, answer: Answer) -> str:
+        """An answer's public name: `agent2.1`."""
+        return f"{self.labels[answer.agent]}.{answer.revision}"
+
+    def answer(self, answer_id: AnswerId) -> Answer:
+        """The answer of that id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for answer in self.answers:
+            if answer.id == answer_id:
+                return answer
+        raise KeyError(answer_id)
+
+    def latest(self, agent: AgentId) -> Answer | None:
+        """An agent's newest answer."""
+        return next((answer for answer in reversed(self.answers) if answer.agent == agent), None)
+
+    @property
+    def live(self) -> tuple[AgentId, ...]:
+        """Agents that have not failed, in config order."""
+        return tuple(member.id for member in self.members if member.id not in self.failed)
+
+    @property
+    def current(self) -> tuple[Answer, ...]:
+        """The newest answer of each agent that has one (failed agents included), in config order."""
+        found = (self.latest(member.id) for member in self.members)
+        return tuple(answer for answer in found if answer is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a strategy makes of an event."""
+
+    board: Board
+    commands: tuple[Command, ...] = ()
+
+
+class Strategy(Protocol):
+    """One way for a team to reach an answer. Pure: the same board and event give the same step."""
+
+    name: str
+
+    def start(self, board: Board) -> Step:
+        """The first commands of a run."""
+        ...
+
+    def receive(self, board: Board, event: Event) -> Step:
+        """What follows from an event; one from a turn that is not running changes nothing."""
+        ...

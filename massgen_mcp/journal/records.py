@@ -1,0 +1,153 @@
+"""The journal's records and the port its stores fill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+__all__ = ["SCHEMA", "Journal", "Kind", "Owner", "Record", "RunLog", "RunRow", "RunState"]
+
+SCHEMA = 1
+"""The version of the record bodies written today."""
+
+Kind: TypeAlias = Literal[
+    "RunStarted",
+    "TurnStarted",
+    "TurnEnded",
+    "CallStarted",
+    "CallReplied",
+    "CallFailed",
+    "ToolStarted",
+    "ToolFinished",
+    "AnswerGiven",
+    "VoteCast",
+    "Notice",
+    "Finished",
+]
+
+RunState: TypeAlias = Literal["running", "completed", "partial", "failed", "cancelled", "interrupted"]
+"""`interrupted`: begun, not finished, and its owner is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One line of a run's log. Append-only; `body` is a JSON object."""
+
+    run_id: str
+    seq: int
+    """From 1, without gaps, per run."""
+    at: float
+    """Seconds since the epoch."""
+    kind: Kind
+    body: Mapping[str, Any]
+    turn: int | None = None
+    call: int | None = None
+    """The number of a model request or tool call within its turn."""
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The process that drives a run."""
+
+    pid: int
+    host: str
+    started: float
+    """When the process started, so that a reused pid is not taken for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One run in a listing."""
+
+    run_id: str
+    state: RunState
+    question: str
+    """Its first 200 characters."""
+    team: str
+    started: float
+    ended: float | None = None
+    owner: Owner | None = None
+    heartbeat: float | None = None
+    cancel_requested: str | None = None
+    """The reason, once some process has asked the owner to stop."""
+
+
+class RunLog(Protocol):
+    """The pen for one run: held by the process that drives it."""
+
+    @property
+    def run_id(self) -> str:
+        """The run written to."""
+        ...
+
+    async def append(
+        self,
+        kind: Kind,
+        body: Mapping[str, Any],
+        *,
+        turn: int | None = None,
+        call: int | None = None,
+    ) -> Record:
+        """Write one record; it is in the log when this returns.
+
+        `CallReplied`, `AnswerGiven` and `Finished` survive power loss from then on, all others a kill -9.
+
+        Raises:
+            JournalError: it could not be written.
+        """
+        ...
+
+    async def activity(self, agent: str, tail: str) -> None:
+        """Show other processes what an agent is doing now; not logged, may be dropped."""
+        ...
+
+    async def cancel_requested(self) -> str | None:
+        """The reason some process gave for stopping this run; None while nobody asked."""
+        ...
+
+
+class Journal(Protocol):
+    """A store of runs. One per state folder, shared by processes."""
+
+    async def begin(self, run_id: str, *, question: str, team: str, body: Mapping[str, Any]) -> RunLog:
+        """Create a run: its row and its `RunStarted` record with `body`."""
+        ...
+
+    async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[Record]:
+        """A run's records in order, from `after` (exclusive).
+
+        Raises:
+            RunNotFound: no such run.
+            JournalError: a record is damaged; the text names it, and `limit` reads what is before it.
+        """
+        ...
+
+    async def row(self, run_id: str) -> RunRow:
+        """A run's row, with `interrupted` worked out from its owner.
+
+        Raises:
+            RunNotFound: no such run.
+        """
+        ...
+
+    async def rows(self, *, limit: int = 20, before: float | None = None) -> Sequence[RunRow]:
+        """The latest runs, newest first; `before` is the `started` of the last row seen."""
+        ...
+
+    async def activities(self, run_id: str) -> Mapping[str, str]:
+        """What each agent of a live run is doing now."""
+        ...
+
+    async def request_cancel(self, run_id: str, reason: str) -> None:
+        """Ask the owner to stop; it sees this within a second.
+
+        Raises:
+            RunNotFound: no such run.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Flush and let go. Runs still open show as interrupted."""
+        ...
