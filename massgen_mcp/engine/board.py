@@ -49,7 +49,7 @@ __all__ = [
 
 AgentId: TypeAlias = str
 AnswerId: TypeAlias = str
-"""An agent's id and the revision: `gemini.2`. Never shown to another agent; `Board.label` makes `agent1.2`."""
+"""An agent's id and the revision: `gemini.2`. Others are shown `Board.label`: `agent1.2`."""
 TurnId: TypeAlias = int
 """Unique within a run, counted from 1."""
 
