@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, cast
 from massgen_mcp.usage import Usage
 
 __all__ = [
+    "Brief",
     "Delta",
     "Finish",
     "Image",
@@ -86,6 +87,16 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What a request is about, in parts, for models that continue text instead of following a conversation."""
+
+    kind: Literal["answer", "vote", "present"]
+    question: str
+    answers: tuple[tuple[str, str, str], ...] = ()
+    """Label, conclusion and content of each answer shown, in the order shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One model request, before a provider's dialect.
 
@@ -98,6 +109,7 @@ class Request:
     tool_choice: str | None = None
     schema: Mapping[str, Any] | None = None
     max_tokens: int | None = None
+    brief: Brief | None = None
 
     def digest(self) -> str:
         """SHA-256 of the request in canonical JSON: equal requests have equal digests, across processes."""
@@ -107,6 +119,7 @@ class Request:
             "tool_choice": self.tool_choice,
             "schema": self.schema,
             "max_tokens": self.max_tokens,
+            "brief": self.brief and [self.brief.kind, self.brief.question, self.brief.answers],
         }
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

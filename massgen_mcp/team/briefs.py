@@ -1,0 +1,95 @@
+"""What an agent is told at the start of a turn, and what the turn may end in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from massgen_mcp.engine import Answer, AnswerId, Board, Turn, TurnKind
+from massgen_mcp.messages import Brief, Message
+from massgen_mcp.team.prompts import (
+    ShownAnswer,
+    answer_system,
+    present_text,
+    question_text,
+    synthesis_text,
+    vote_text,
+)
+from massgen_mcp.team.seat import Seat
+from massgen_mcp.team.workflow import Wanted
+
+__all__ = ["Matter", "TurnBrief", "brief_turn", "shown_answers"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matter:
+    """What the run is about, the same in every turn."""
+
+    question: str
+    context: str
+    tag: str
+    """The run's random fence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnBrief:
+    """The conversation a turn begins with."""
+
+    messages: tuple[Message, ...]
+    wanted: Wanted
+    labels: Mapping[str, AnswerId]
+    """Every label shown -> the answer it stands for."""
+    brief: Brief
+    """The same for models without a chat template."""
+
+
+def brief_turn(seat: Seat, turn: Turn, board: Board, matter: Matter) -> TurnBrief:
+    """The conversation, the valid labels and the wanted end of a turn."""
+    answers = [board.answer(answer_id) for answer_id in turn.shown]
+    labels = {board.label(answer): answer.id for answer in answers}
+    votable = tuple(board.label(answer) for answer in answers if answer.id in turn.votable)
+    voting = turn.kind is TurnKind.VOTE
+    wanted = Wanted(
+        answer=turn.may_answer or not voting,
+        labels=votable if voting else (),
+        others=tuple(label for label in labels if label not in votable),
+    )
+    messages = [*seat.conversation] or _opening(seat, matter)
+    if turn.kind is not TurnKind.ANSWER:
+        messages.append(Message(role="user", text=_task(turn, board, answers, votable, matter)))
+    kind = "vote" if voting else "answer" if turn.kind is TurnKind.ANSWER else "present"
+    brief = Brief(
+        kind=kind,
+        question=matter.question,
+        answers=tuple((board.label(answer), answer.conclusion, answer.content) for answer in answers),
+    )
+    return TurnBrief(messages=tuple(messages), wanted=wanted, labels=labels, brief=brief)
+
+
+def shown_answers(board: Board, answers: Sequence[Answer], reader: str) -> list[ShownAnswer]:
+    """Answers as one reader sees them, its own marked."""
+    return [
+        ShownAnswer(label=board.label(answer), content=answer.content, own=answer.agent == reader)
+        for answer in answers
+    ]
+
+
+def _opening(seat: Seat, matter: Matter) -> list[Message]:
+    system = answer_system(seat.spec.system_message, seat.spec.info.workflow)
+    question = question_text(matter.question, matter.context, matter.tag)
+    return [Message(role="system", text=system), Message(role="user", text=question)]
+
+
+def _task(
+    turn: Turn, board: Board, answers: Sequence[Answer], votable: Sequence[str], matter: Matter
+) -> str:
+    shown = shown_answers(board, answers, turn.agent)
+    if turn.kind is TurnKind.VOTE:
+        return vote_text(shown, votable, matter.tag, may_answer=turn.may_answer)
+    if turn.kind is TurnKind.SYNTHESIZE:
+        return synthesis_text(shown, matter.tag)
+    ballot = [vote for vote in board.votes if vote.ballot == board.ballot]
+    chosen = answers[0]
+    reasons = [vote.reason for vote in ballot if vote.reason]
+    add = sorted({board.label(board.answer(extra)) for vote in ballot for extra in vote.add} - {board.label(chosen)})
+    return present_text(shown, reasons, board.label(chosen), add, matter.tag)

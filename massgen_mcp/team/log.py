@@ -1,0 +1,119 @@
+"""The one stream of a run's events: written to the journal first, then told to whoever listens.
+
+Progress, the terminal and waiting callers read the same records; a slow reader loses the oldest, never holds
+up the run. What an agent is doing right now is activity, not an event: it is coalesced and may be dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+
+from massgen_mcp.journal.records import Kind, Record, RunLog
+
+__all__ = ["EventLog", "Listener"]
+
+_KEPT = 1_000
+"""Records a listener may fall behind before it loses the oldest."""
+_TAIL = 400
+"""Characters of an agent's newest text that are shown."""
+
+
+class Listener:
+    """One reader of a run's records, from the moment it was made."""
+
+    def __init__(self) -> None:
+        self._records: deque[Record] = deque(maxlen=_KEPT)
+        self._news = anyio.Event()
+        self._closed = False
+
+    def put(self, record: Record) -> None:
+        """Hand over a record."""
+        self._records.append(record)
+        self._news.set()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._closed = True
+        self._news.set()
+
+    async def __aiter__(self) -> AsyncIterator[Record]:
+        """The records as they come, until the run is over."""
+        while True:
+            while self._records:
+                yield self._records.popleft()
+            if self._closed:
+                return
+            self._news = anyio.Event()
+            await self._news.wait()
+
+
+class EventLog:
+    """The pen of a run's driver."""
+
+    def __init__(self, log: RunLog) -> None:
+        self._log = log
+        self._listeners: set[Listener] = set()
+        self._tails: dict[str, str] = {}
+        self._changed: set[str] = set()
+        self.watch_activity: Callable[[str, str], None] | None = None
+        """Called in the process with an agent and its newest text, for a live view."""
+
+    @property
+    def run_id(self) -> str:
+        """The run written to."""
+        return self._log.run_id
+
+    async def append(
+        self, kind: Kind, body: Mapping[str, Any], *, turn: int | None = None, call: int | None = None
+    ) -> Record:
+        """Journal one record, then tell the listeners.
+
+        Raises:
+            JournalError: it could not be written; nobody was told.
+        """
+        record = await self._log.append(kind, body, turn=turn, call=call)
+        self.tell(record)
+        return record
+
+    def tell(self, record: Record) -> None:
+        """Hand an already journalled record to the listeners."""
+        for listener in self._listeners:
+            listener.put(record)
+
+    def activity(self, agent: str, text: str, *, fresh: bool = False) -> None:
+        """An agent's model has said more; `fresh` voids what it said before."""
+        tail = (text if fresh else self._tails.get(agent, "") + text)[-_TAIL:]
+        self._tails[agent] = tail
+        self._changed.add(agent)
+        if self.watch_activity is not None:
+            self.watch_activity(agent, tail)
+
+    async def show_activity(self) -> None:
+        """Let other processes see what has changed since the last call."""
+        changed, self._changed = self._changed, set()
+        for agent in changed:
+            await self._log.activity(agent, self._tails[agent])
+
+    @contextmanager
+    def listen(self) -> Iterator[Listener]:
+        """A `Listener` for the time of the block."""
+        listener = Listener()
+        self._listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.discard(listener)
+
+    def close(self) -> None:
+        """The run is over."""
+        for listener in self._listeners:
+            listener.close()
+
+    async def cancel_requested(self) -> str | None:
+        """The reason some process gave for stopping this run, if one did."""
+        return await self._log.cancel_requested()

@@ -1,0 +1,43 @@
+"""An agent's place in a run: its model, its conversation so far, and what it has used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.messages import Message
+from massgen_mcp.team.spec import AgentSpec
+from massgen_mcp.usage import Usage
+
+__all__ = ["AgentState", "Seat"]
+
+AgentState: TypeAlias = Literal[
+    "waiting", "working", "answered", "voted", "presented", "abstained", "failed", "stopped"
+]
+
+
+@dataclass(slots=True, kw_only=True)
+class Seat:
+    """What the team keeps for one agent while a run is in motion."""
+
+    spec: AgentSpec
+    label: str
+    backend: ModelBackend | None = None
+    conversation: tuple[Message, ...] = ()
+    """Of finished turns only: a stopped turn leaves no trace, so prefixes stay stable."""
+    usage: Usage = field(default_factory=Usage)
+    lost: Usage = field(default_factory=Usage)
+    """Requests that were under way when their turn was stopped, at what was set aside for them."""
+    attempts: int = 0
+    retries: int = 0
+    tool_calls: int = 0
+    seconds: float = 0.0
+    model: str = ""
+    """As served, once a reply has come."""
+    state: AgentState = "waiting"
+    error: str = ""
+    error_kind: str = ""
+    warnings: list[str] = field(default_factory=list[str])
+    repeats: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """How often the same call of a tool was made."""

@@ -1,0 +1,74 @@
+"""A run as it is asked of a team: values only, worked out before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.info import BackendInfo
+from massgen_mcp.backends.options import Options
+from massgen_mcp.clock import Clock
+from massgen_mcp.engine import AgentId, Settings
+from massgen_mcp.tools.toolset import Toolset
+
+__all__ = ["AgentSpec", "Limits", "Ports", "TeamSpec"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSpec:
+    """One agent of a run. Its toolset lives as long as the run."""
+
+    id: AgentId
+    info: BackendInfo
+    options: Options
+    toolset: Toolset
+    system_message: str = ""
+    weight: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long and how much. Seconds, US dollars; None: no limit."""
+
+    seconds: float = 600.0
+    first_round_seconds: float | None = None
+    round_seconds: float | None = None
+    usd: float | None = None
+    tokens: int | None = None
+    requests: int | None = None
+
+    @property
+    def answering_seconds(self) -> float:
+        """When answering closes, so that time is left to vote and present: a minute or a quarter before."""
+        return self.seconds - min(60.0, self.seconds / 4)
+
+    def round(self, number: int) -> float | None:
+        """The limit of round `number`, from 1."""
+        return self.first_round_seconds if number <= 1 else self.round_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamSpec:
+    """A question for a team."""
+
+    question: str
+    agents: tuple[AgentSpec, ...]
+    strategy: str
+    settings: Settings
+    limits: Limits
+    context: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The resolved configuration, secrets as references: what the journal keeps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The outside world of a run. Each has a real and a scripted filling; the journal is the fifth."""
+
+    clock: Clock
+    random: Random
+    open_backend: Callable[[AgentSpec], Awaitable[ModelBackend]]

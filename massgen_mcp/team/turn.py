@@ -1,0 +1,259 @@
+"""One agent's turn: prompt, model requests, tool calls, until it ends in an answer or a vote.
+
+Every request and tool call is journalled before it is made, every reply and result before it is used. Slips
+are answered as the coordination page says; an agent is never dropped for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from massgen_mcp.engine import (
+    Abstained,
+    AgentFailed,
+    AnswerGiven,
+    Board,
+    Event,
+    Notify,
+    ToolLoopEntered,
+    Turn,
+    TurnKind,
+    VoteCast,
+    conclusion_of,
+)
+from massgen_mcp.errors import BackendError
+from massgen_mcp.messages import Message, Reply, Request, ToolCall, ToolResult
+from massgen_mcp.team.briefs import Matter, brief_turn, shown_answers
+from massgen_mcp.team.budget import BudgetSpent
+from massgen_mcp.team.calls import Caller
+from massgen_mcp.team.log import EventLog
+from massgen_mcp.team.prompts import news_text, reminder_text
+from massgen_mcp.team.seat import Seat
+from massgen_mcp.team.workflow import (
+    WORKFLOW_TOOLS,
+    Cast,
+    Plain,
+    Slip,
+    Submit,
+    UseTools,
+    Wanted,
+    constrained_schema,
+    read_reply,
+)
+
+__all__ = ["MAX_SLIPS", "MAX_TOOL_CALLS", "TurnInMotion"]
+
+MAX_SLIPS = 3
+"""Calls in a row that can't be taken before the turn ends."""
+MAX_TOOL_CALLS = 100
+"""Tool calls of one agent in a run."""
+_NUDGE, _STOP = 5, 8
+"""Identical calls of one tool: after so many the agent is told, after so many more it is stopped."""
+
+
+@dataclass(slots=True)
+class _Slips:
+    """How often this turn has gone wrong, by kind."""
+
+    calls: int = 0
+    votes: int = 0
+    plain: int = 0
+
+
+class TurnInMotion:
+    """A turn from its prompt to the event it ends in."""
+
+    def __init__(
+        self,
+        *,
+        seat: Seat,
+        turn: Turn,
+        board: Board,
+        matter: Matter,
+        log: EventLog,
+        caller: Caller,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._seat = seat
+        self._turn = turn
+        self._matter = matter
+        self._log = log
+        self._caller = caller
+        self._tell = tell
+        start = brief_turn(seat, turn, board, matter)
+        self._messages = list(start.messages)
+        self._wanted = start.wanted
+        self._labels = dict(start.labels)
+        self._brief = start.brief
+        self._news = ""
+        self._forced: str | None = None
+        self._slips = _Slips()
+        self._in_tools = False
+
+    def notify(self, command: Notify, board: Board) -> None:
+        """Answers have come in while the agent uses tools: it reads of them with its next tool result."""
+        answers = [board.answer(answer_id) for answer_id in command.shown]
+        self._labels |= {board.label(answer): answer.id for answer in answers}
+        turn = board.turns[command.agent]
+        votable = tuple(board.label(answer) for answer in answers if answer.id in turn.votable)
+        others = tuple(board.label(answer) for answer in answers if answer.id not in turn.votable)
+        self._wanted = Wanted(answer=turn.may_answer, labels=votable, others=others)
+        new = [board.answer(answer_id) for answer_id in command.new]
+        self._news = news_text(shown_answers(board, new, command.agent), votable, self._matter.tag)
+
+    async def run(self) -> Event:
+        """Work until the turn ends, and say in what."""
+        try:
+            return await self._work()
+        except BudgetSpent as error:
+            return self._abstain(str(error))
+        except BackendError as error:
+            self._seat.error_kind = error.kind
+            return self._fail(str(error), error.kind)
+
+    async def _work(self) -> Event:
+        while True:
+            reply = await self._caller.request(self._seat, self._turn, self._request())
+            self._messages.append(reply.message())
+            decision = read_reply(reply, workflow=self._seat.spec.info.workflow, wanted=self._wanted)
+            match decision:
+                case Submit():
+                    self._close(reply, "Recorded.")
+                    return self._answer(decision.content, decision.conclusion)
+                case Cast():
+                    self._close(reply, "Recorded.")
+                    return self._vote(decision)
+                case UseTools():
+                    end = await self._use_tools(decision.calls)
+                case Plain():
+                    end = self._plain(decision.text)
+                case Slip():
+                    end = await self._slip(reply, decision)
+            if end is not None:
+                return end
+
+    def _request(self) -> Request:
+        workflow = self._seat.spec.info.workflow
+        tools = self._seat.spec.toolset.specs
+        if workflow == "tools":
+            tools = (*WORKFLOW_TOOLS, *tools)
+        return Request(
+            messages=tuple(self._messages),
+            tools=tools,
+            tool_choice=self._forced if workflow == "tools" else None,
+            schema=constrained_schema(self._wanted) if workflow == "json_schema" else None,
+            max_tokens=self._seat.spec.options.max_tokens,
+            brief=self._brief,
+        )
+
+    # How a turn ends.
+
+    def _answer(self, content: str, conclusion: str) -> Event:
+        self._seat.state = "presented" if self._presenting else "answered"
+        return AnswerGiven(
+            agent=self._turn.agent, turn=self._turn.id, content=content, conclusion=conclusion
+        )
+
+    def _vote(self, cast: Cast) -> Event:
+        self._seat.state = "voted"
+        return VoteCast(
+            agent=self._turn.agent,
+            turn=self._turn.id,
+            answer=self._labels[cast.label],
+            reason=cast.reason,
+            add=tuple(self._labels[label] for label in cast.add),
+        )
+
+    def _abstain(self, why: str) -> Event:
+        self._seat.state = "abstained"
+        self._seat.error = why
+        return Abstained(agent=self._turn.agent, turn=self._turn.id, why=why)
+
+    def _fail(self, why: str, kind: str) -> Event:
+        self._seat.state = "failed"
+        self._seat.error = why
+        return AgentFailed(agent=self._turn.agent, turn=self._turn.id, error=why, kind=kind)
+
+    @property
+    def _presenting(self) -> bool:
+        return self._turn.kind in {TurnKind.PRESENT, TurnKind.SYNTHESIZE}
+
+    def _close(self, reply: Reply, words: str) -> None:
+        """Answer every open call, so that a later turn can go on from here; keep the conversation."""
+        if reply.calls:
+            results = tuple(ToolResult(call_id=call.id, content=words) for call in reply.calls)
+            self._messages.append(Message(role="tool", results=results))
+        self._seat.conversation = tuple(self._messages)
+
+    # What does not end it yet.
+
+    def _plain(self, text: str) -> Event | None:
+        if self._wanted.answer and not self._wanted.labels:
+            self._seat.conversation = tuple(self._messages)
+            return self._answer(text.strip(), conclusion_of(text))
+        self._slips.plain += 1
+        if self._slips.plain > 1:
+            return self._abstain("It replied in plain text twice instead of voting.")
+        self._forced = None if self._wanted.answer else "vote"
+        words = reminder_text(self._wanted.labels, may_answer=self._wanted.answer)
+        self._messages.append(Message(role="user", text=words))
+        return None
+
+    async def _slip(self, reply: Reply, slip: Slip) -> Event | None:
+        self._slips.calls += 1
+        self._slips.votes += slip.vote
+        if self._slips.votes > 1 or (self._wanted.labels and self._slips.calls >= MAX_SLIPS):
+            return self._abstain(f"It handed in no valid vote. {slip.why}")
+        if self._slips.calls >= MAX_SLIPS:
+            return self._fail(f"It handed in no readable answer. {slip.why}", "protocol")
+        if self._seat.spec.info.workflow != "tools":
+            self._messages.append(Message(role="user", text=slip.why))
+            return None
+        others = [call for call in reply.calls if call.id not in slip.errors]
+        ran = [await self._call(call) for call in others]
+        refused = [
+            ToolResult(call_id=call_id, content=words, is_error=True)
+            for call_id, words in slip.errors.items()
+        ]
+        self._messages.append(Message(role="tool", results=(*refused, *ran)))
+        return None
+
+    async def _use_tools(self, calls: tuple[ToolCall, ...]) -> Event | None:
+        if self._seat.tool_calls + len(calls) > MAX_TOOL_CALLS:
+            return self._fail(f"It made {MAX_TOOL_CALLS} tool calls without finishing.", "protocol")
+        if not self._in_tools:
+            self._in_tools = True
+            self._tell(ToolLoopEntered(agent=self._turn.agent, turn=self._turn.id))
+        results = [await self._call(call) for call in calls]
+        if any(count > _STOP for count in self._seat.repeats.values()):
+            return self._fail(f"It made the same tool call {_STOP} times.", "protocol")
+        if self._news:
+            last = results[-1]
+            words = f"{last.content}\n\n{self._news}"
+            results[-1] = ToolResult(call_id=last.call_id, content=words, is_error=last.is_error)
+            self._news = ""
+        self._messages.append(Message(role="tool", results=tuple(results)))
+        return None
+
+    async def _call(self, call: ToolCall) -> ToolResult:
+        toolset = self._seat.spec.toolset
+        self._seat.tool_calls += 1
+        count = self._seat.repeats[call.name, call.arguments] = (
+            self._seat.repeats.get((call.name, call.arguments), 0) + 1
+        )
+        if call.name not in {spec.name for spec in toolset.specs}:
+            known = ", ".join(spec.name for spec in (*WORKFLOW_TOOLS, *toolset.specs))
+            words = f"There is no tool named {call.name!r}. The tools are: {known}."
+            return ToolResult(call_id=call.id, content=words, is_error=True)
+        number = self._caller.next_call()
+        body = {"agent": self._turn.agent, "name": call.name, "arguments": call.arguments}
+        started = body | {"idempotent": toolset.idempotent(call.name)}
+        await self._log.append("ToolStarted", started, turn=self._turn.id, call=number)
+        result = await toolset.call(call)
+        finished = {"agent": self._turn.agent, "result": result.content, "is_error": result.is_error}
+        await self._log.append("ToolFinished", finished, turn=self._turn.id, call=number)
+        if count >= _NUDGE:
+            words = f"{result.content}\n\nYou have made this very call {count} times; its result won't change."
+            return ToolResult(call_id=call.id, content=words, is_error=result.is_error)
+        return result
