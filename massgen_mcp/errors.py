@@ -104,6 +104,7 @@ class BackendError(MassgenError):
         retry_after: seconds the provider asked to wait, when it said so.
         remedy: the next step for a person, as one sentence; also part of `message`.
         connected: False when the request never reached the provider, so that nothing can have been billed.
+        max_attempts: how many tries make sense in all, where that is fewer than the retry layer would make.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class BackendError(MassgenError):
         retry_after: float | None = None,
         remedy: str = "",
         connected: bool = True,
+        max_attempts: int | None = None,
     ) -> None:
         super().__init__(message)
         self.kind: FailureKind = kind
@@ -122,6 +124,7 @@ class BackendError(MassgenError):
         self.retry_after = retry_after
         self.remedy = remedy
         self.connected = connected
+        self.max_attempts = max_attempts
         self.attempts = 1
         """Tries made before giving up, filled in by the retry layer."""
         self.requests = 1 if connected else 0

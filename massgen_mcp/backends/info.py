@@ -68,6 +68,8 @@ class Cell:
     direction: Direction | None = None
     key: str = ""
     """The variable whose key it needs beyond the backend's own; empty for none."""
+    note: str = ""
+    """What the symbol alone does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +133,16 @@ class BackendInfo:
     support: Mapping[Capability, Cell] = field(
         default_factory=lambda: MappingProxyType(dict[Capability, Cell]())
     )
+    image_input: bool = False
+    """Its API takes pictures as part of a message."""
+    hidden: bool = False
+    """Left out of listings; for tests and simulation."""
     flags: tuple[str, ...] = ()
     """`enable_*` switches it takes natively."""
     flag_aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(dict[str, str]()))
     """`enable_*` switches it takes under another name -> the native one."""
+    flag_reasons: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(dict[str, str]()))
+    """Why an `enable_*` switch is refused, where there is more to say than that it is not there."""
     sampling: tuple[str, ...] = ("temperature", "top_p", "max_tokens")
     limits: TimeLimits = TimeLimits()
     max_concurrent: int | None = None

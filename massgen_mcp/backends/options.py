@@ -1,12 +1,72 @@
-"""What a team file may say in a `backend` block: the keys all backends share."""
+"""What a team file may say in a `backend` block: the keys all backends share.
+
+Keys about tools and workspaces (`mcp_servers`, `cwd`, `allowed_tools` ...) stand in the same block
+of the file but belong to the agent, not to the provider: see `massgen_mcp.config.tools`.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-__all__ = ["Options", "Price"]
+from massgen_mcp.backends.urls import url_problem
+
+__all__ = ["BaseUrl", "Options", "Price"]
+
+_SET_BY_US = frozenset(
+    {
+        "model",
+        "messages",
+        "input",
+        "contents",
+        "system",
+        "instructions",
+        "tools",
+        "tool_choice",
+        "functions",
+        "stream",
+        "api_key",
+        "authorization",
+    }
+)
+_AUTH_HEADERS = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "x-api-key",
+        "api-key",
+        "x-goog-api-key",
+        "cookie",
+        "host",
+        "content-length",
+        "content-type",
+    }
+)
+
+
+def _checked_url(url: str) -> str:
+    if problem := url_problem(url):
+        raise ValueError(problem)
+    return url
+
+
+BaseUrl = Annotated[str, AfterValidator(_checked_url)]
+"""An http(s) address that names one server and holds no password."""
+
+
+def _checked_body(body: dict[str, Any]) -> dict[str, Any]:
+    if taken := sorted(_SET_BY_US.intersection(key.lower() for key in body)):
+        raise ValueError(f"extra_body may not set {', '.join(taken)}")
+    return body
+
+
+def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
+    if taken := sorted(_AUTH_HEADERS.intersection(key.lower() for key in headers)):
+        raise ValueError(f"extra_headers may not set {', '.join(taken)}; use api_key")
+    if any("\n" in text or "\r" in text or "\0" in text for pair in headers.items() for text in pair):
+        raise ValueError("a header may not hold a line break")
+    return headers
 
 
 class Price(BaseModel):
@@ -20,19 +80,33 @@ class Price(BaseModel):
 
 
 class Options(BaseModel):
-    """Keys of every backend. Each backend's module has its own `Options` below this one."""
+    """Keys of every backend. Each backend's module has its own `Options` below this one.
+
+    None means that nothing is sent, so that the provider's own default holds.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: str
-    model: str | None = None
+    model: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     api_key: SecretStr | None = None
-    base_url: str | None = None
+    base_url: BaseUrl | None = None
     timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds for one request, first byte to last."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(gt=0)] | None = None
-    extra_body: dict[str, Any] = Field(default_factory=dict)
-    extra_headers: dict[str, str] = Field(default_factory=dict)
+    extra_body: Annotated[dict[str, Any], AfterValidator(_checked_body)] = Field(
+        default_factory=dict[str, Any]
+    )
+    extra_headers: Annotated[dict[str, str], AfterValidator(_checked_headers)] = Field(
+        default_factory=dict[str, str]
+    )
     price: Price | None = None
+    max_concurrent: Annotated[int, Field(gt=0, le=256)] | None = None
+    """Requests in flight at once to this server; None: the row's own."""
+    enable_web_search: bool = False
+    enable_code_execution: bool = False
+    """Code in the provider's own sandbox, which does not see the agent's workspace."""
+    enable_code_interpreter: bool = False
+    """Another name of the same."""

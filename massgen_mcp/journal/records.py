@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
-__all__ = ["SCHEMA", "Journal", "Kind", "Owner", "Record", "RunLog", "RunRow", "RunState"]
+from massgen_mcp.errors import JournalError
+
+__all__ = [
+    "DURABLE",
+    "SCHEMA",
+    "Journal",
+    "Kind",
+    "Owner",
+    "Record",
+    "RecordDamaged",
+    "RunLog",
+    "RunRow",
+    "RunState",
+]
 
 SCHEMA = 1
 """The version of the record bodies written today."""
@@ -26,8 +39,21 @@ Kind: TypeAlias = Literal[
     "Finished",
 ]
 
+DURABLE: Final[frozenset[Kind]] = frozenset({"CallReplied", "AnswerGiven", "Finished"})
+"""What survives power loss from the moment that `append` returns."""
+
 RunState: TypeAlias = Literal["running", "completed", "partial", "failed", "cancelled", "interrupted"]
 """`interrupted`: begun, not finished, and its owner is gone."""
+
+
+class RecordDamaged(JournalError):
+    """A record is not what was written: flipped, torn or missing. What is before it can be read."""
+
+    def __init__(self, message: str, *, run_id: str, seq: int) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.seq = seq
+        """The first record that can't be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +133,10 @@ class RunLog(Protocol):
         """The reason some process gave for stopping this run; None while nobody asked."""
         ...
 
+    async def wait_cancel(self) -> str:
+        """Wait until some process asks to stop this run, and return its reason."""
+        ...
+
 
 class Journal(Protocol):
     """A store of runs. One per state folder, shared by processes."""
@@ -120,7 +150,8 @@ class Journal(Protocol):
 
         Raises:
             RunNotFound: no such run.
-            JournalError: a record is damaged; the text names it, and `limit` reads what is before it.
+            RecordDamaged: a record asked for can't be read; a `limit` that ends before it reads the rest.
+            JournalError: the store can't be read at all.
         """
         ...
 
@@ -148,6 +179,18 @@ class Journal(Protocol):
         """
         ...
 
+    async def prune(self, *, older_than_days: float = 30.0) -> Sequence[str]:
+        """Delete the runs that are over for longer than that, and give the space back.
+
+        A finished run's age counts from its end, an interrupted one's from its last heartbeat; running ones
+        stay. Returns the deleted runs' ids.
+        """
+        ...
+
     async def aclose(self) -> None:
-        """Flush and let go. Runs still open show as interrupted."""
+        """Flush and let go, within a second. Runs still open show as interrupted.
+
+        Raises:
+            JournalError: what was acknowledged is safe, but the store could not be closed properly.
+        """
         ...

@@ -1,1 +1,8 @@
-"""TODO."""
+"""The life of runs across calls, processes and doors."""
+
+from massgen_mcp.runs.ask import Allowance, Ask
+from massgen_mcp.runs.handle import RunHandle
+from massgen_mcp.runs.manager import ResolvedTeam, Runs, Teams, World
+from massgen_mcp.runs.result import RunResult
+
+__all__ = ["Allowance", "Ask", "ResolvedTeam", "RunHandle", "RunResult", "Runs", "Teams", "World"]

@@ -80,9 +80,7 @@ def _opening(seat: Seat, matter: Matter) -> list[Message]:
     return [Message(role="system", text=system), Message(role="user", text=question)]
 
 
-def _task(
-    turn: Turn, board: Board, answers: Sequence[Answer], votable: Sequence[str], matter: Matter
-) -> str:
+def _task(turn: Turn, board: Board, answers: Sequence[Answer], votable: Sequence[str], matter: Matter) -> str:
     shown = shown_answers(board, answers, turn.agent)
     if turn.kind is TurnKind.VOTE:
         return vote_text(shown, votable, matter.tag, may_answer=turn.may_answer)
@@ -91,5 +89,7 @@ def _task(
     ballot = [vote for vote in board.votes if vote.ballot == board.ballot]
     chosen = answers[0]
     reasons = [vote.reason for vote in ballot if vote.reason]
-    add = sorted({board.label(board.answer(extra)) for vote in ballot for extra in vote.add} - {board.label(chosen)})
+    add = sorted(
+        {board.label(board.answer(extra)) for vote in ballot for extra in vote.add} - {board.label(chosen)}
+    )
     return present_text(shown, reasons, board.label(chosen), add, matter.tag)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from itertools import count
+from typing import Any
 
 import anyio
-from pydantic import TypeAdapter
 
-from massgen_mcp.backends import prices
+from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.prices import Prices
 from massgen_mcp.backends.retry import ask
 from massgen_mcp.engine import Turn
 from massgen_mcp.errors import BackendError
@@ -21,7 +21,7 @@ from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.spec import Ports
 from massgen_mcp.usage import Usage
 
-__all__ = ["Caller", "estimate"]
+__all__ = ["Caller", "estimate_tokens", "reply_body"]
 
 _CHARS_PER_TOKEN = 3
 """Fewer than most languages have, so that an estimate is rather too high."""
@@ -29,24 +29,155 @@ _EXPECTED_OUTPUT = 4_096
 """Tokens set aside for a reply where the configuration does not bound it."""
 
 
-def estimate(request: Request) -> int:
-    """Tokens a request may use at most, roughly."""
-    chars = sum(len(message.text) + sum(len(call.arguments) for call in message.calls) for message in request.messages)
-    chars += sum(len(result.content) for message in request.messages for result in message.results)
+def estimate_tokens(request: Request) -> tuple[int, int]:
+    """Input and output tokens that a request may use at most, roughly."""
+    chars = sum(
+        len(message.text)
+        + sum(len(call.arguments) for call in message.calls)
+        + sum(len(result.content) for result in message.results)
+        for message in request.messages
+    )
     chars += sum(len(tool.description) + len(str(tool.parameters)) for tool in request.tools)
-    return chars // _CHARS_PER_TOKEN + (request.max_tokens or _EXPECTED_OUTPUT)
+    return chars // _CHARS_PER_TOKEN, request.max_tokens or _EXPECTED_OUTPUT
+
+
+def reply_body(agent: str, reply: Reply, usage: Usage) -> dict[str, Any]:
+    """A reply as the journal keeps it: all that is needed to use it again without asking again."""
+    return {
+        "agent": agent,
+        "reply": {
+            "text": reply.text,
+            "calls": [
+                {"id": call.id, "name": call.name, "arguments": call.arguments} for call in reply.calls
+            ],
+            "finish": reply.finish,
+            "model": reply.model,
+            "native": reply.native,
+            "attempts": reply.attempts,
+            "seconds": round(reply.seconds, 3),
+            "warnings": list(reply.warnings),
+        },
+        "usage": asdict(usage),
+    }
 
 
 class Caller:
     """Makes the model requests of one turn."""
 
-    def __init__(self, *, log: EventLog, budget: Budget, ports: Ports, deadline: float) -> None:
+    def __init__(
+        self, *, log: EventLog, budget: Budget, ports: Ports, prices: Prices, deadline: float
+    ) -> None:
         self._log = log
         self._budget = budget
         self._ports = ports
+        self._prices = prices
         self._deadline = deadline
         self._numbers = count(1)
 
     def next_call(self) -> int:
         """A number for the next request or tool call of this turn."""
         return next(self._numbers)
+
+    async def request(self, seat: Seat, turn: Turn, request: Request) -> Reply:
+        """One reply, journalled before it is returned, and paid for.
+
+        Raises:
+            BudgetSpent: there is nothing left for it; nothing was sent.
+            BackendError: no complete reply came, after retries.
+        """
+        if seat.backend is None:
+            seat.backend = await self._ports.open_backend(seat.spec)
+        reservation = self._budget.reserve(await self._estimate(seat, request))
+        number = self.next_call()
+        started = {
+            "agent": seat.spec.id,
+            "digest": request.digest(),
+            "reserved_tokens": reservation.estimate.tokens,
+            "reserved_usd": reservation.estimate.usd,
+        }
+        await self._log.append("CallStarted", started, turn=turn.id, call=number)
+        try:
+            reply = await self._ask(seat, seat.backend, request)
+        except BackendError as error:
+            await self._failed(seat, turn, number, reservation, error)
+            raise
+        except anyio.get_cancelled_exc_class():
+            self._stopped(seat, reservation)
+            raise
+        usage = await self._price(seat, reply)
+        self._use(seat, reply, usage)
+        self._budget.settle(reservation, usage)
+        await self._log.append(
+            "CallReplied", reply_body(seat.spec.id, reply, usage), turn=turn.id, call=number
+        )
+        return reply
+
+    async def _ask(self, seat: Seat, backend: ModelBackend, request: Request) -> Reply:
+        agent = seat.spec.id
+
+        def listen(delta: Delta) -> None:
+            match delta:
+                case TextDelta(text=text) | ReasoningDelta(text=text):
+                    self._log.activity(agent, text)
+                case Restarted(attempt=attempt, why=why):
+                    self._log.activity(agent, f"[attempt {attempt}: {why}] ", fresh=True)
+                case Reply():
+                    pass
+
+        return await ask(
+            backend,
+            request,
+            timeout=seat.spec.options.timeout,
+            clock=self._ports.clock,
+            random=self._ports.random,
+            listen=listen,
+            deadline=self._deadline,
+        )
+
+    async def _estimate(self, seat: Seat, request: Request) -> Estimate:
+        put_in, put_out = estimate_tokens(request)
+        worst = Usage(requests=1, input=put_in, output=put_out)
+        cost, _ = await self._prices.cost(seat.spec.info, seat.spec.options, worst)
+        return Estimate(tokens=worst.tokens, usd=cost)
+
+    async def _price(self, seat: Seat, reply: Reply) -> Usage:
+        """The reply's usage with its cost: the provider's word, else the configuration's, else the table's."""
+        usage = replace(reply.usage, requests=max(1, reply.usage.requests))
+        if usage.cost_usd is not None:
+            return usage
+        cost, source = await self._prices.cost(seat.spec.info, seat.spec.options, usage, served=reply.model)
+        return replace(
+            usage, cost_usd=cost, cost_source=source, unpriced=usage.requests if cost is None else 0
+        )
+
+    def _use(self, seat: Seat, reply: Reply, usage: Usage) -> None:
+        seat.usage += usage
+        seat.attempts += reply.attempts
+        seat.retries += reply.attempts - 1
+        seat.model = reply.model or seat.model
+        seat.seconds += reply.seconds
+        seat.warnings += [words for words in reply.warnings if words not in seat.warnings]
+
+    async def _failed(
+        self, seat: Seat, turn: Turn, number: int, reservation: Reservation, error: BackendError
+    ) -> None:
+        usage = Usage(requests=error.requests, unpriced=error.requests)
+        self._budget.settle(reservation, usage)
+        seat.usage += usage
+        seat.attempts += error.attempts
+        seat.retries += error.attempts - 1
+        body: Mapping[str, Any] = {
+            "agent": seat.spec.id,
+            "kind": error.kind,
+            "error": str(error),
+            "attempts": error.attempts,
+            "requests": error.requests,
+        }
+        await self._log.append("CallFailed", body, turn=turn.id, call=number)
+
+    def _stopped(self, seat: Seat, reservation: Reservation) -> None:
+        """A request cut off on its way can't be fetched again: it counts as lost, at what was set aside."""
+        lost = Usage(requests=1, input=reservation.estimate.tokens, cost_usd=reservation.estimate.usd)
+        self._budget.settle(reservation, lost)
+        seat.lost += lost
+        seat.attempts += 1

@@ -6,6 +6,7 @@ are answered as the coordination page says; an agent is never dropped for one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from massgen_mcp.engine import (
     VoteCast,
     conclusion_of,
 )
-from massgen_mcp.errors import BackendError
+from massgen_mcp.errors import BackendError, JournalError
 from massgen_mcp.messages import Message, Reply, Request, ToolCall, ToolResult
 from massgen_mcp.team.briefs import Matter, brief_turn, shown_answers
 from massgen_mcp.team.budget import BudgetSpent
@@ -44,6 +45,7 @@ from massgen_mcp.team.workflow import (
 
 __all__ = ["MAX_SLIPS", "MAX_TOOL_CALLS", "TurnInMotion"]
 
+_logger = logging.getLogger(__name__)
 MAX_SLIPS = 3
 """Calls in a row that can't be taken before the turn ends."""
 MAX_TOOL_CALLS = 100
@@ -90,6 +92,8 @@ class TurnInMotion:
         self._forced: str | None = None
         self._slips = _Slips()
         self._in_tools = False
+        self.out_of_budget = False
+        """Whether the turn ended since nothing was left to spend."""
 
     def notify(self, command: Notify, board: Board) -> None:
         """Answers have come in while the agent uses tools: it reads of them with its next tool result."""
@@ -107,10 +111,19 @@ class TurnInMotion:
         try:
             return await self._work()
         except BudgetSpent as error:
+            self.out_of_budget = True
             return self._abstain(str(error))
         except BackendError as error:
             self._seat.error_kind = error.kind
             return self._fail(str(error), error.kind)
+        except JournalError:
+            raise  # what can't be kept must not be paid for: the run ends
+        except Exception:
+            # The edge of a turn: a defect costs one agent, and is told.
+            _logger.exception("the turn of agent %s broke", self._turn.agent)
+            return self._fail(
+                "A defect in massgen-mcp ended its turn; the log on stderr has the details.", ""
+            )
 
     async def _work(self) -> Event:
         while True:
@@ -151,9 +164,7 @@ class TurnInMotion:
 
     def _answer(self, content: str, conclusion: str) -> Event:
         self._seat.state = "presented" if self._presenting else "answered"
-        return AnswerGiven(
-            agent=self._turn.agent, turn=self._turn.id, content=content, conclusion=conclusion
-        )
+        return AnswerGiven(agent=self._turn.agent, turn=self._turn.id, content=content, conclusion=conclusion)
 
     def _vote(self, cast: Cast) -> Event:
         self._seat.state = "voted"
@@ -254,6 +265,8 @@ class TurnInMotion:
         finished = {"agent": self._turn.agent, "result": result.content, "is_error": result.is_error}
         await self._log.append("ToolFinished", finished, turn=self._turn.id, call=number)
         if count >= _NUDGE:
-            words = f"{result.content}\n\nYou have made this very call {count} times; its result won't change."
+            words = (
+                f"{result.content}\n\nYou have made this very call {count} times; its result won't change."
+            )
             return ToolResult(call_id=call.id, content=words, is_error=result.is_error)
         return result

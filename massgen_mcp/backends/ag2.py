@@ -1,0 +1,151 @@
+"""AG2: an agent of that framework as a member of a team."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from massgen_mcp.backends.options import BaseUrl, Options as BaseOptions
+
+__all__ = ["CodeExecution", "Executor", "LlmConfig", "LlmEntry", "Options"]
+
+_AGENT_TYPES = {
+    "conversableagent": "ConversableAgent",
+    "conversable": "ConversableAgent",
+    "assistantagent": "AssistantAgent",
+    "assistant": "AssistantAgent",
+}
+_EXECUTORS = {
+    "local": "local",
+    "localcommandlinecodeexecutor": "local",
+    "docker": "docker",
+    "dockercommandlinecodeexecutor": "docker",
+    "cloud": "cloud",
+    "daytona": "cloud",
+}
+_API_TYPES = ("openai", "azure", "anthropic", "google")
+
+Executor = Literal["local", "docker", "cloud"]
+
+
+def _api_type(value: str) -> str:
+    if value not in _API_TYPES:
+        raise ValueError(f"unknown api_type; known are {', '.join(_API_TYPES)}")
+    return value
+
+
+class LlmEntry(BaseModel):
+    """One entry of `llm_config.config_list`: a model and where it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    api_key: SecretStr | None = None
+    api_type: Annotated[str, AfterValidator(_api_type)] = "openai"
+    base_url: BaseUrl | None = None
+    api_version: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    timeout: Annotated[float, Field(gt=0)] | None = None
+
+
+class LlmConfig(BaseModel):
+    """`llm_config`: the models an AG2 agent may use, best first."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config_list: Annotated[tuple[LlmEntry, ...], Field(min_length=1)]
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    cache_seed: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_entry(cls, value: object) -> object:
+        """An `llm_config` that is itself one entry becomes a list of one."""
+        if not isinstance(value, Mapping) or "config_list" in value or "model" not in value:
+            return cast("object", value)
+        return {"config_list": [dict(cast("Mapping[str, object]", value))]}
+
+
+class CodeExecution(BaseModel):
+    """`code_execution_config`: where code that the agent writes runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    executor: Executor
+    work_dir: str | None = None
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    image: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nested_executor(cls, value: object) -> object:
+        """`executor: {type: ..., work_dir: ...}` becomes flat."""
+        if not isinstance(value, Mapping):
+            return value
+        config = dict(cast("Mapping[str, object]", value))
+        executor = config.get("executor")
+        if isinstance(executor, Mapping):
+            nested = dict(cast("Mapping[str, object]", executor))
+            config["executor"] = nested.pop("type", None)
+            config = nested | config
+        return config
+
+    @field_validator("executor", mode="before")
+    @classmethod
+    def _known(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        word = value.lower()
+        if "jupyter" in word:
+            raise ValueError("AG2 1.x has no Jupyter executor; use executor: local")
+        if word not in _EXECUTORS:
+            raise ValueError("unknown executor; known are local, docker, cloud")
+        return _EXECUTORS[word]
+
+
+class Options(BaseOptions):
+    """The backend block of `type: ag2`: the flat form, or the same keys below `agent_config`."""
+
+    agent_type: Literal["ConversableAgent", "AssistantAgent"] = "ConversableAgent"
+    name: str | None = None
+    system_message: str | None = None
+    llm_config: LlmConfig | None = None
+    code_execution_config: CodeExecution | Literal[False] | None = None
+    human_input_mode: Literal["NEVER"] | None = None
+    group_config: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        block = dict(cast("Mapping[str, object]", value))
+        nested = block.pop("agent_config", None)
+        if nested is None:
+            return block
+        if not isinstance(nested, Mapping):
+            raise ValueError("agent_config must be a mapping")  # noqa: TRY004 - pydantic reports ValueErrors
+        inner = dict(cast("Mapping[str, object]", nested))
+        if "type" in inner:
+            inner["agent_type"] = inner.pop("type")
+        if both := sorted(set(inner) & set(block)):
+            raise ValueError(f"{', '.join(both)} stands both in agent_config and beside it")
+        return block | inner
+
+    @field_validator("agent_type", mode="before")
+    @classmethod
+    def _agent_type(cls, value: object) -> object:
+        return _AGENT_TYPES.get(value.lower(), value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> Options:
+        if self.llm_config is None and self.model is None and self.group_config is None:
+            raise ValueError("give llm_config with at least one model")
+        return self

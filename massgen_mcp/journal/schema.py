@@ -1,0 +1,159 @@
+"""The tables, their versions, and how a connection is set up."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from massgen_mcp.errors import JournalError
+
+__all__ = ["MIGRATIONS", "connect_reader", "connect_writer", "migrate", "transaction"]
+
+_PATIENCE = 10.0
+"""Seconds to wait for another process's transaction; its own take milliseconds."""
+
+_APPLICATION = 0x6D676D63
+"""Marks the file as ours: `mgmc`."""
+
+MIGRATIONS: Sequence[str] = (
+    """
+    CREATE TABLE runs (
+        number INTEGER PRIMARY KEY,
+        run_id TEXT NOT NULL UNIQUE,
+        state TEXT NOT NULL,
+        question TEXT NOT NULL,
+        team TEXT NOT NULL,
+        started REAL NOT NULL,
+        ended REAL,
+        pid INTEGER NOT NULL,
+        host TEXT NOT NULL,
+        process_started REAL NOT NULL,
+        heartbeat REAL NOT NULL,
+        cancel_requested TEXT
+    );
+    CREATE INDEX runs_by_start ON runs (started);
+    CREATE TABLE records (
+        run INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        schema INTEGER NOT NULL,
+        at REAL NOT NULL,
+        kind TEXT NOT NULL,
+        turn INTEGER,
+        call INTEGER,
+        body TEXT NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (run, seq)
+    );
+    CREATE TABLE activity (
+        run INTEGER NOT NULL,
+        agent TEXT NOT NULL,
+        tail TEXT NOT NULL,
+        PRIMARY KEY (run, agent)
+    ) WITHOUT ROWID;
+    """,
+)
+"""In order; a file's version is how many of them it has seen. Never edited, only added to."""
+
+
+def connect_writer(path: Path, *, max_pages: int | None = None) -> sqlite3.Connection:
+    """The one connection of a process that writes, with all migrations done.
+
+    Raises:
+        sqlite3.Error: the file can't be used.
+        JournalError: it was made by a newer version.
+    """
+    connection = _connect(path)
+    try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # holds for a new file only
+        _use_wal(connection)
+        # The checkpoint is made by the writer itself, when nobody waits for it.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: to the disk, not to the disk's cache
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if max_pages is not None:
+            connection.execute(f"PRAGMA max_page_count = {max_pages}")
+        migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads; damaged text is readable as far as it goes."""
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    connection.text_factory = _readable
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+    connection.execute("PRAGMA temp_store = MEMORY")  # no copies of answers in other folders
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _readable(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Two processes that do so at once see "locked" without the usual waiting."""
+    give_up = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+            continue
+        if mode != "wal":
+            raise JournalError(f"SQLite can't keep a write-ahead log there (it offers {mode!r}).")
+        return
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """All or nothing. The lock is taken at once, so that waiting for it can't fail half-way."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk has often rolled back by itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
+    """Bring the file to the newest version, each step whole or not at all.
+
+    Raises:
+        JournalError: the file is newer than this program.
+    """
+    while (version := _version(connection)) != len(migrations):
+        if version > len(migrations):
+            raise JournalError(
+                f"This journal has version {version}; this massgen-mcp knows up to {len(migrations)}. "
+                "Upgrade massgen-mcp, or set MASSGEN_MCP_STATE_DIR to another folder."
+            )
+        with transaction(connection):
+            if _version(connection) != version:
+                continue  # another process was faster
+            for statement in migrations[version].split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version

@@ -1,0 +1,63 @@
+"""A caller's question, whichever door it came through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from massgen_mcp.errors import RequestRefused
+
+__all__ = ["Allowance", "Ask"]
+
+_QUESTION_LIMIT = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What a run may use. From a caller it can only lower what the configuration allows."""
+
+    usd: float | None = None
+    tokens: int | None = None
+    requests: int | None = None
+    seconds: float | None = None
+
+    def within(self, other: Allowance) -> Allowance:
+        """The lower of each limit."""
+        return Allowance(
+            usd=_lower(self.usd, other.usd),
+            tokens=_lower(self.tokens, other.tokens),
+            requests=_lower(self.requests, other.requests),
+            seconds=_lower(self.seconds, other.seconds),
+        )
+
+
+def _lower(mine: float | None, other: float | None) -> float | None:
+    limits = [limit for limit in (mine, other) if limit is not None]
+    return min(limits) if limits else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What `ask_team` and `ask` take.
+
+    Raises:
+        RequestRefused: an argument can't be served; nothing was spent.
+    """
+
+    question: str
+    team: str | None = None
+    agents: tuple[str, ...] = ()
+    context: str = ""
+    strategy: str | None = None
+    budget: Allowance = Allowance()
+
+    def __post_init__(self) -> None:
+        if not self.question.strip():
+            raise RequestRefused("`question` is empty. Put the whole question in it. Nothing was spent.")
+        for name, text in (("question", self.question), ("context", self.context)):
+            if len(text) > _QUESTION_LIMIT:
+                raise RequestRefused(
+                    f"`{name}` has {len(text):,} characters; {_QUESTION_LIMIT:,} fit. Shorten it. "
+                    "Nothing was spent."
+                )
+        if self.team and self.agents:
+            raise RequestRefused("Give `team` or `agents`, not both. Nothing was spent.")

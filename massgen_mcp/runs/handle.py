@@ -1,0 +1,64 @@
+"""A run as its callers hold it: wait for it, look at it, stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+
+from massgen_mcp.runs.result import RunResult, TeamInfo
+from massgen_mcp.runs.shape import running_result
+from massgen_mcp.team import Listener, TeamRun
+
+__all__ = ["RunHandle"]
+
+
+class RunHandle:
+    """One run of this process, live or over. Any number of callers may hold it."""
+
+    def __init__(
+        self, run: TeamRun, *, team: TeamInfo, warnings: list[str], usual_seconds: float | None, demo: bool
+    ) -> None:
+        self.run = run
+        self.team = team
+        self.warnings = warnings
+        self.demo = demo
+        self.result: RunResult | None = None
+        self._usual = usual_seconds
+        self._over = anyio.Event()
+
+    @property
+    def run_id(self) -> str:
+        """The run's name."""
+        return self.run.log.run_id
+
+    def status(self) -> RunResult:
+        """The result, or how far the run has come."""
+        if self.result is not None:
+            return self.result
+        eta = None if self._usual is None else round(max(1.0, self._usual - self.run.seconds))
+        return running_result(self.run, team=self.team, eta=eta, warnings=self.warnings)
+
+    def finish(self, result: RunResult) -> None:
+        """The run is over; wake everybody who waits."""
+        self.result = result
+        self._over.set()
+
+    async def wait(self, seconds: float | None = None) -> RunResult:
+        """The result as soon as there is one, or how far the run has come when `seconds` have passed."""
+        with anyio.move_on_after(seconds):
+            await self._over.wait()
+        return self.status()
+
+    def cancel(self, reason: str) -> None:
+        """Ask the run to stop; it ends with the best answer so far. Wait for it to have that."""
+        self.run.cancel(reason)
+
+    @contextmanager
+    def listen(self) -> Iterator[Listener]:
+        """The run's records from now on."""
+        with self.run.log.listen() as listener:
+            if self.result is not None:
+                listener.close()
+            yield listener

@@ -1,0 +1,331 @@
+"""The life of runs in this process: start, find, wait, cancel; and what the journal knows of all others."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import secrets as system_secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from statistics import median
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from massgen_mcp import __version__
+from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.prices import Prices
+from massgen_mcp.clock import Clock
+from massgen_mcp.engine import Settings
+from massgen_mcp.errors import MassgenError, RunNotFound
+from massgen_mcp.journal import Journal, MemoryJournal, RunLog, RunRow, summarise
+from massgen_mcp.runs.ask import Allowance, Ask
+from massgen_mcp.runs.handle import RunHandle
+from massgen_mcp.runs.names import new_run_id
+from massgen_mcp.runs.past import result_of_record
+from massgen_mcp.runs.result import RunResult, TeamInfo
+from massgen_mcp.runs.shape import finished_result
+from massgen_mcp.team import AgentSpec, EventLog, Limits, Ports, TeamRun, TeamSpec
+from massgen_mcp.team.prompts import PROMPTS_VERSION
+
+__all__ = ["ResolvedTeam", "Runs", "Teams", "World"]
+
+_logger = logging.getLogger(__name__)
+_KEPT = 100
+"""Finished runs kept in memory; all others are read back from the journal."""
+_CLOSING_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedTeam:
+    """A team ready to be asked: every file read, every key found, nothing spent."""
+
+    name: str
+    agents: tuple[AgentSpec, ...]
+    strategy: str
+    settings: Settings
+    allowance: Allowance
+    first_round_seconds: float | None = None
+    round_seconds: float | None = None
+    why: str = ""
+    warnings: tuple[str, ...] = ()
+    config: dict[str, Any] | None = None
+    demo: bool = False
+    journalled: bool = True
+
+
+class Teams(Protocol):
+    """Where teams come from."""
+
+    async def resolve(self, ask: Ask) -> ResolvedTeam:
+        """The team a question is for.
+
+        Raises:
+            ConfigError: its file can't be used.
+            RequestRefused: there is no such team, or nothing is ready to answer.
+        """
+        ...
+
+    async def catalogue(self, backend: str | None = None, task: str | None = None) -> dict[str, Any]:
+        """Backends and teams, ready or why not, as `list_backends` returns it.
+
+        Raises:
+            RequestRefused: no such backend or task.
+        """
+        ...
+
+    async def matrix(self) -> dict[str, Any]:
+        """Every backend with everything its row says."""
+        ...
+
+    async def validate(self, config: str) -> dict[str, Any]:
+        """Problems of a config given by name, path or as YAML text, as `validate_config` returns it."""
+        ...
+
+    def names(self) -> list[str]:
+        """Names of teams that can be asked."""
+        ...
+
+    async def show(self, name: str) -> str:
+        """A team's file as text.
+
+        Raises:
+            RequestRefused: there is no such team.
+        """
+        ...
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of a team file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything outside that runs need."""
+
+    clock: Clock
+    teams: Teams
+    prices: Prices
+    open_journal: Callable[[], Awaitable[Journal]]
+    open_backend: Callable[[AgentSpec], Awaitable[ModelBackend]]
+    random: Callable[[], Random] = lambda: Random(system_secrets.randbits(64))  # noqa: S311 - seeded from the system's
+    max_runs: int = 16
+    """Runs in motion at once in this process; more wait."""
+
+
+class Runs:
+    """All runs, whoever asks for them. Make it inside the task group that owns their work."""
+
+    def __init__(self, world: World, tasks: TaskGroup) -> None:
+        self._world = world
+        self._tasks = tasks
+        self._handles: dict[str, RunHandle] = {}
+        self._journal: Journal | None = None
+        self._opening = anyio.Lock()
+        self._places = anyio.CapacityLimiter(world.max_runs)
+
+    async def start(self, ask: Ask) -> RunHandle:
+        """Put a question to a team. The run goes on by itself from here.
+
+        Raises:
+            ConfigError, RequestRefused: it can't be asked; nothing was spent.
+            JournalError: there is nowhere to keep what will be paid for; nothing was spent.
+        """
+        team = await self._world.teams.resolve(ask)
+        random = self._world.random()
+        spec = _spec(ask, team, random)
+        log, usual = await self._begin(spec, team, random)
+        ports = Ports(clock=self._world.clock, random=random, open_backend=self._world.open_backend)
+        run = TeamRun(spec, ports=ports, prices=self._world.prices, log=EventLog(log))
+        info = TeamInfo(name=team.name, why=team.why)
+        handle = RunHandle(run, team=info, warnings=list(team.warnings), usual_seconds=usual, demo=team.demo)
+        self._remember(handle)
+        self._tasks.start_soon(self._drive, handle)
+        return handle
+
+    def live(self, run_id: str) -> RunHandle | None:
+        """The handle of a run of this process, in motion or lately over."""
+        return self._handles.get(run_id)
+
+    async def latest_id(self) -> str:
+        """The newest run's name.
+
+        Raises:
+            RunNotFound: there is none yet.
+        """
+        rows = await self.rows(limit=1)
+        if not rows:
+            raise RunNotFound("There are no runs yet. Call ask_team first. Nothing was spent.")
+        return rows[0].run_id
+
+    async def result(self, run_id: str) -> RunResult:
+        """What is known of a run, of this process or any other on the same state folder.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        handle = self._handles.get(run_id)
+        if handle is not None:
+            return handle.status()
+        journal = await self.journal()
+        row = await journal.row(run_id)
+        return result_of_record(row, summarise(await journal.read(run_id)))
+
+    async def wait(self, run_id: str, seconds: float) -> RunResult:
+        """The result as soon as the run is over, or how far it is after `seconds`.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        handle = self._handles.get(run_id)
+        if handle is not None:
+            return await handle.wait(seconds)
+        result = await self.result(run_id)
+        deadline = self._world.clock.monotonic() + seconds
+        while result.status == "running" and self._world.clock.monotonic() < deadline:
+            await self._world.clock.sleep(0.25)
+            result = await self.result(run_id)
+        return result
+
+    async def cancel(self, run_id: str, reason: str) -> RunResult:
+        """Stop a run and return what it has. One that is over stays as it is.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        handle = self._handles.get(run_id)
+        if handle is not None:
+            handle.cancel(reason)
+            return await handle.wait(_CLOSING_SECONDS)
+        result = await self.result(run_id)
+        if result.status != "running":
+            return result
+        await (await self.journal()).request_cancel(run_id, reason)
+        return await self.wait(run_id, _CLOSING_SECONDS)
+
+    async def rows(self, *, limit: int = 20, before: float | None = None) -> Sequence[RunRow]:
+        """The latest runs, newest first, of every process on this state folder."""
+        return await (await self.journal()).rows(limit=limit, before=before)
+
+    async def journal(self) -> Journal:
+        """The journal of the state folder, opened at first use.
+
+        Raises:
+            JournalError: it can't be opened; the text says why and what to do.
+        """
+        async with self._opening:
+            if self._journal is None:
+                self._journal = await self._world.open_journal()
+            return self._journal
+
+    async def aclose(self) -> None:
+        """Let go of the journal. Runs still in motion show as interrupted."""
+        if self._journal is not None:
+            with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+                await self._journal.aclose()
+
+    # One run.
+
+    async def _begin(self, spec: TeamSpec, team: ResolvedTeam, random: Random) -> tuple[RunLog, float | None]:
+        journal = await self.journal() if team.journalled else MemoryJournal(clock=self._world.clock)
+        run_id = new_run_id(self._world.clock.now(), random)
+        usual = _usual_seconds(await journal.rows(limit=50), team.name)
+        body = {
+            "question": spec.question,
+            "context": spec.context,
+            "team": team.name,
+            "why": team.why,
+            "strategy": spec.strategy,
+            "config": dict(spec.config),
+            "agents": [
+                {"id": agent.id, "backend": agent.info.type, "model": agent.options.model}
+                for agent in spec.agents
+            ],
+            "seed": spec.settings.seed,
+            "prompts": PROMPTS_VERSION,
+            "version": __version__,
+            "host": platform.node(),
+        }
+        log = await journal.begin(run_id, question=spec.question, team=team.name, body=body)
+        return log, usual
+
+    async def _drive(self, handle: RunHandle) -> None:
+        """The edge of a run: whatever ends it, its callers get a result."""
+        log = handle.run.log
+        try:
+            async with self._places:
+                ended = await handle.run.drive()
+            result = finished_result(
+                handle.run, ended, team=handle.team, warnings=handle.warnings, demo=handle.demo
+            )
+            await log.append("Finished", _finished_body(result))
+        except MassgenError as error:
+            result = self._broken(handle, str(error))
+        except Exception:
+            # A defect of ours must not take down the server and the runs beside this one.
+            _logger.exception("run %s broke", handle.run_id)
+            result = self._broken(handle, "a defect in massgen-mcp; its log on stderr has the details")
+        handle.finish(result)
+        log.close()
+        self._forget()
+
+    def _broken(self, handle: RunHandle, why: str) -> RunResult:
+        """The run can't go on although its agents could: say so with everything it has."""
+        status = handle.status()
+        best = handle.run.board.current
+        return status.model_copy(
+            update={
+                "status": "partial" if best else "failed",
+                "answer": best[0].content if best else "",
+                "winner": best[0].agent if best else "",
+                "error": f"The run was stopped: {why}",
+                "next": "",
+                "phase": "",
+            }
+        )
+
+    def _remember(self, handle: RunHandle) -> None:
+        self._handles[handle.run_id] = handle
+
+    def _forget(self) -> None:
+        over = [run_id for run_id, handle in self._handles.items() if handle.result is not None]
+        for run_id in over[: max(0, len(over) - _KEPT)]:
+            del self._handles[run_id]
+
+
+def _spec(ask: Ask, team: ResolvedTeam, random: Random) -> TeamSpec:
+    allowance = team.allowance.within(ask.budget)
+    limits = Limits(
+        seconds=allowance.seconds if allowance.seconds is not None else 600.0,
+        first_round_seconds=team.first_round_seconds,
+        round_seconds=team.round_seconds,
+        usd=allowance.usd,
+        tokens=None if allowance.tokens is None else int(allowance.tokens),
+        requests=None if allowance.requests is None else int(allowance.requests),
+    )
+    return TeamSpec(
+        question=ask.question,
+        context=ask.context,
+        agents=team.agents,
+        strategy=ask.strategy or team.strategy,
+        settings=replace(team.settings, seed=random.getrandbits(32)),
+        limits=limits,
+        config=team.config or {},
+    )
+
+
+def _usual_seconds(rows: Sequence[RunRow], team: str) -> float | None:
+    """How long this team's runs have taken, from those that are over."""
+    times = [row.ended - row.started for row in rows if row.team == team and row.ended is not None]
+    return median(times) if times else None
+
+
+def _finished_body(result: RunResult) -> dict[str, Any]:
+    data = result.model_dump(mode="json")
+    keys = ("status", "stopped_by", "winner", "answer", "warnings", "usage")
+    return {key: data[key] for key in keys} | {
+        "rule": result.agreement.rule if result.agreement else "",
+        "result": data,
+    }

@@ -1,0 +1,147 @@
+"""What a caller gets back: the structured result, the same for every door."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "ANSWER_LIMIT",
+    "AgentRow",
+    "Agreement",
+    "BallotRow",
+    "Detail",
+    "Dissent",
+    "ResultStatus",
+    "RunResult",
+    "TeamInfo",
+    "UsageRow",
+]
+
+ANSWER_LIMIT = 45_000
+"""Characters of an answer that fit a reply; hosts cut longer ones or put them aside."""
+
+Detail: TypeAlias = Literal["answer", "summary", "votes"]
+ResultStatus: TypeAlias = Literal["completed", "partial", "running", "failed", "cancelled", "interrupted"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Agreement(_Part):
+    """How the answer was chosen."""
+
+    rule: str
+    margin: float | None = None
+    votes: dict[str, float] = Field(default_factory=dict)
+    """Agent -> votes for its answer, on the ballot that decided."""
+    merged: list[list[str]] = Field(default_factory=list)
+    """Agents whose conclusions were equal."""
+
+
+class BallotRow(_Part):
+    """One vote, with `detail: votes`."""
+
+    voter: str
+    chose: str
+    reason: str = ""
+    add: list[str] = Field(default_factory=list)
+
+
+class Dissent(_Part):
+    """An answer that differs from the winner's."""
+
+    agent: str
+    conclusion: str
+
+
+class AgentRow(_Part):
+    """One agent's part in the run."""
+
+    id: str
+    backend: str
+    model: str = ""
+    state: str
+    requests: int = 0
+    tokens: int = 0
+    cost_usd: float | None = None
+    seconds: float = 0.0
+    tool_calls: int = 0
+    attempts: int = 0
+    retries: int = 0
+    error: str = ""
+
+
+class UsageRow(_Part):
+    """What the run used. `saved`: turns that could not change the outcome; `lost`: paid, but cut off."""
+
+    requests: int = 0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    reasoning: int = 0
+    cost_usd: float | None = None
+    saved: int = 0
+    lost: dict[str, float] = Field(default_factory=dict)
+
+
+class TeamInfo(_Part):
+    """Who was asked, and why these."""
+
+    name: str
+    why: str = ""
+
+
+class RunResult(_Part):
+    """The whole reply about a run. Empty fields are left out when it is sent."""
+
+    answer: str = ""
+    status: ResultStatus
+    stopped_by: str = ""
+    run_id: str
+    winner: str = ""
+    agreement: Agreement | None = None
+    dissent: list[Dissent] = Field(default_factory=list[Dissent])
+    ballot: list[BallotRow] = Field(default_factory=list[BallotRow])
+    agents: list[AgentRow] = Field(default_factory=list[AgentRow])
+    usage: UsageRow = UsageRow()
+    team: TeamInfo | None = None
+    seconds: float = 0.0
+    error: str = ""
+    """Why there is no answer: the cause and the remedy for each agent."""
+    warnings: list[str] = Field(default_factory=list[str])
+    phase: str = ""
+    done: str = ""
+    """While running: `2/3` agents have finished this phase."""
+    eta_seconds: float | None = None
+    next: str = ""
+    """While running: the exact call that collects the answer."""
+    report: str = ""
+
+    def public(self, detail: Detail = "summary") -> dict[str, Any]:
+        """This result as sent: a JSON object, no empty fields, as much as `detail` asks for."""
+        skip: set[str] = {
+            "answer": {"agents", "ballot", "dissent"},
+            "summary": {"ballot"},
+            "votes": set[str](),
+        }[detail]
+        data = self.model_dump(mode="json", exclude=skip)
+        slim = {key: _slim(value) for key, value in data.items()}
+        kept = {"answer", "status", "run_id"}
+        return {key: value for key, value in slim.items() if key in kept or not _empty(value)}
+
+
+def _slim(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _slim(item) for key, item in value.items() if not _empty(item)}
+    if isinstance(value, list):
+        return [_slim(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 6)
+    return value
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (value in ("", [], {}, 0) and value is not False)

@@ -1,0 +1,274 @@
+"""A run in motion: commands become tasks, what they end in becomes events, until the engine says Finish.
+
+Every event is journalled before the engine sees it, so that a run can be replayed from its journal alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, assert_never
+
+import anyio
+from anyio.abc import TaskGroup
+
+from massgen_mcp.backends.prices import Prices
+from massgen_mcp.engine import (
+    Abstained,
+    AgentFailed,
+    AnswerGiven,
+    AnsweringClosed,
+    Board,
+    BudgetStopped,
+    CancelRequested,
+    Event,
+    Finish,
+    Member,
+    Notify,
+    Outcome,
+    RoundDeadline,
+    RunDeadline,
+    StartTurn,
+    StopTurn,
+    Strategy,
+    ToolLoopEntered,
+    Turn,
+    VoteCast,
+    strategy,
+)
+from massgen_mcp.team.briefs import Matter
+from massgen_mcp.team.budget import Budget
+from massgen_mcp.team.calls import Caller
+from massgen_mcp.team.log import EventLog
+from massgen_mcp.team.seat import Seat
+from massgen_mcp.team.spec import Ports, TeamSpec
+from massgen_mcp.team.turn import TurnInMotion
+from massgen_mcp.text import new_tag
+
+__all__ = ["Ended", "TeamRun"]
+
+_ACTIVITY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A run that is over."""
+
+    outcome: Outcome
+    board: Board
+    seconds: float
+
+
+class TeamRun:
+    """One run of one team. `drive` it once; `cancel` it from any task of the same loop."""
+
+    def __init__(self, spec: TeamSpec, *, ports: Ports, prices: Prices, log: EventLog) -> None:
+        self.spec = spec
+        self.log = log
+        members = [Member(id=agent.id, weight=agent.weight) for agent in spec.agents]
+        self.board = Board.begin(members, spec.settings)
+        self.seats = {agent.id: Seat(spec=agent, label=self.board.labels[agent.id]) for agent in spec.agents}
+        limits = spec.limits
+        self.budget = Budget(usd=limits.usd, tokens=limits.tokens, requests=limits.requests)
+        self._ports = ports
+        self._prices = prices
+        self._strategy: Strategy = strategy(spec.strategy)
+        self._matter = Matter(question=spec.question, context=spec.context, tag=new_tag(ports.random))
+        self._events, self._inbox = anyio.create_memory_object_stream[Event](math.inf)
+        self._scopes: dict[int, anyio.CancelScope] = {}
+        self._turns: dict[int, TurnInMotion] = {}
+        self._began = ports.clock.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has been in motion."""
+        return self._ports.clock.monotonic() - self._began
+
+    def cancel(self, reason: str) -> None:
+        """Stop the run; it ends with the best answer so far."""
+        self._tell(CancelRequested(reason=reason))
+
+    async def drive(self) -> Ended:
+        """Run the team to its outcome. Leaves no task and no connection behind.
+
+        Raises:
+            JournalError: the journal can't be written, so nothing more may be paid for.
+        """
+        self._began = self._ports.clock.monotonic()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_time)
+                tasks.start_soon(self._watch)
+                outcome = await self._pump(tasks)
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise _cause(group) from group
+        finally:
+            await self._close()
+        return Ended(outcome=outcome, board=self.board, seconds=self.seconds)
+
+    async def _pump(self, tasks: TaskGroup) -> Outcome:
+        step = self._strategy.start(self.board)
+        while True:
+            rounds = self.board.round
+            self.board = step.board
+            for command in step.commands:
+                match command:
+                    case StartTurn(turn=turn):
+                        await self._start(turn, tasks)
+                    case StopTurn(agent=agent, turn=turn_id):
+                        await self._stop(agent, turn_id)
+                    case Notify(turn=turn_id):
+                        self._turns[turn_id].notify(command, self.board)
+                    case Finish(outcome=outcome):
+                        return outcome
+                    case _:
+                        assert_never(command)
+            if self.board.round > rounds:
+                tasks.start_soon(self._end_round, self.board.round)
+            event = await self._inbox.receive()
+            await self._journal(event)
+            step = self._strategy.receive(self.board, event)
+
+    def _tell(self, event: Event) -> None:
+        self._events.send_nowait(event)
+
+    # Turns.
+
+    async def _start(self, turn: Turn, tasks: TaskGroup) -> None:
+        body = {"agent": turn.agent, "kind": turn.kind, "ballot": turn.ballot, "shown": list(turn.shown)}
+        await self.log.append("TurnStarted", body, turn=turn.id)
+        seat = self.seats[turn.agent]
+        seat.state = "working"
+        deadline = self._began + self.spec.limits.seconds
+        motion = TurnInMotion(
+            seat=seat,
+            turn=turn,
+            board=self.board,
+            matter=self._matter,
+            log=self.log,
+            caller=Caller(
+                log=self.log, budget=self.budget, ports=self._ports, prices=self._prices, deadline=deadline
+            ),
+            tell=self._tell,
+        )
+        self._turns[turn.id] = motion
+        scope = self._scopes[turn.id] = anyio.CancelScope()
+        tasks.start_soon(self._work, motion, turn, scope)
+
+    async def _work(self, motion: TurnInMotion, turn: Turn, scope: anyio.CancelScope) -> None:
+        with scope:
+            event = await motion.run()
+            self._tell(event)
+            if motion.out_of_budget:
+                self._tell(BudgetStopped())
+        self._scopes.pop(turn.id, None)
+
+    async def _stop(self, agent: str, turn_id: int) -> None:
+        scope = self._scopes.pop(turn_id, None)
+        if scope is not None:
+            scope.cancel()
+            seat = self.seats[agent]
+            seat.state = "answered" if self.board.latest(agent) else "stopped"
+        await self.log.append("TurnEnded", {"agent": agent, "how": "stopped"}, turn=turn_id)
+
+    # The journal.
+
+    async def _journal(self, event: Event) -> None:
+        """Write down what the engine is about to be told."""
+        match event:
+            case AnswerGiven() | VoteCast() | Abstained() | AgentFailed() | ToolLoopEntered():
+                running = self.board.turns.get(event.agent)
+                if running is None or running.id != event.turn:
+                    await self._notice(event, late=True)
+                else:
+                    await self._journal_of_turn(event)
+            case RoundDeadline() | AnsweringClosed() | RunDeadline() | BudgetStopped() | CancelRequested():
+                await self._notice(event)
+            case _:
+                assert_never(event)
+
+    async def _journal_of_turn(
+        self, event: AnswerGiven | VoteCast | Abstained | AgentFailed | ToolLoopEntered
+    ) -> None:
+        agent, turn = event.agent, event.turn
+        match event:
+            case AnswerGiven():
+                latest = self.board.latest(agent)
+                revision = latest.revision + 1 if latest else 1
+                body: Mapping[str, Any] = {
+                    "agent": agent,
+                    "id": f"{agent}.{revision}",
+                    "label": f"{self.board.labels[agent]}.{revision}",
+                    "revision": revision,
+                    "content": event.content,
+                    "conclusion": event.conclusion,
+                }
+                await self.log.append("AnswerGiven", body, turn=turn)
+                await self._turn_ended(agent, turn, "answer")
+            case VoteCast():
+                answer = self.board.answer(event.answer)
+                body = {
+                    "agent": agent,
+                    "answer": event.answer,
+                    "label": self.board.label(answer),
+                    "reason": event.reason,
+                    "add": list(event.add),
+                    "ballot": self.board.ballot,
+                }
+                await self.log.append("VoteCast", body, turn=turn)
+                await self._turn_ended(agent, turn, "vote")
+            case Abstained(why=why):
+                await self._turn_ended(agent, turn, "abstained", why)
+            case AgentFailed(error=error):
+                await self._turn_ended(agent, turn, "failed", error)
+            case ToolLoopEntered():
+                await self._notice(event)
+
+    async def _turn_ended(self, agent: str, turn: int, how: str, why: str = "") -> None:
+        body = {"agent": agent, "how": how} | ({"why": why} if why else {})
+        await self.log.append("TurnEnded", body, turn=turn)
+
+    async def _notice(self, event: Event, *, late: bool = False) -> None:
+        body = {"event": type(event).__name__, **asdict(event)} | ({"late": True} if late else {})
+        await self.log.append("Notice", body)
+
+    # Time.
+
+    async def _keep_time(self) -> None:
+        limits, clock = self.spec.limits, self._ports.clock
+        await clock.sleep(limits.answering_seconds)
+        self._tell(AnsweringClosed())
+        await clock.sleep(self._began + limits.seconds - clock.monotonic())
+        self._tell(RunDeadline())
+
+    async def _end_round(self, number: int) -> None:
+        seconds = self.spec.limits.round(number)
+        if seconds is not None:
+            await self._ports.clock.sleep(seconds)
+            self._tell(RoundDeadline(round=number))
+
+    async def _watch(self) -> None:
+        """Show other processes what goes on, and listen to their wish to stop."""
+        while True:
+            await self._ports.clock.sleep(_ACTIVITY_SECONDS)
+            await self.log.show_activity()
+            reason = await self.log.cancel_requested()
+            if reason is not None:
+                self._tell(CancelRequested(reason=reason))
+                return
+
+    async def _close(self) -> None:
+        with anyio.move_on_after(5, shield=True):
+            for seat in self.seats.values():
+                if seat.backend is not None:
+                    await seat.backend.aclose()
+
+
+def _cause(group: BaseExceptionGroup) -> BaseException:
+    """The first error that ended a run; a cancellation from outside only if there is nothing else."""
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves.append(_cause(error) if isinstance(error, BaseExceptionGroup) else error)
+    return next((error for error in leaves if isinstance(error, Exception)), leaves[0])
