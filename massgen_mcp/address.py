@@ -35,6 +35,7 @@ _METADATA_ADDRESSES = frozenset(
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _LOCALHOST = "localhost"
+_LAST_PORT = 65535
 
 
 def refuse_url(url: str, *, http_hosts: Collection[str] = ()) -> str | None:
@@ -50,17 +51,19 @@ def refuse_url(url: str, *, http_hosts: Collection[str] = ()) -> str | None:
     except (httpx2.InvalidURL, ValueError):
         return "it is not a URL"
     host = parsed.host.lower()
-    if parsed.scheme not in {"http", "https"}:
-        return "it must begin with https:// (or http:// for this machine)"
-    if parsed.userinfo:
-        return "it holds a user name or password; give `api_key` instead"
-    if not host:
-        return "it names no host"
-    refused = _refuse_host(host)
-    if refused is not None:
-        return refused
-    if parsed.scheme == "http" and not is_loopback(host) and host not in http_hosts:
+    refused = _refuse_form(parsed) or _refuse_host(host)
+    if refused is None and parsed.scheme == "http" and not is_loopback(host) and host not in http_hosts:
         return f"plain http is only for this machine; use https, or let the operator allow http for {host!r}"
+    return refused
+
+
+def _refuse_form(url: httpx2.URL) -> str | None:
+    if url.scheme not in {"http", "https"}:
+        return "it must begin with https:// (or http:// for this machine)"
+    if url.userinfo:
+        return "it holds a user name or password; give `api_key` instead"
+    if not url.host or (url.port or 0) > _LAST_PORT:
+        return "it names no host and port that could be reached"
     return None
 
 

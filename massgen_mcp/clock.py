@@ -48,9 +48,9 @@ class SystemClock:
 class ScriptedClock:
     """Time that stands still until a test or a simulation moves it.
 
-    `advance` moves it by hand; `run`, as a task of its own, moves it to the next sleeper's time whenever
-    every other task waits, so that hours pass in milliseconds and always in the same order. `run` is for worlds
-    inside one process: it can't know that bytes are on their way through a socket.
+    `advance` moves it by hand. `run`, as a task of its own, moves it to the next sleeper's time whenever
+    every other task waits, so that hours pass in milliseconds and always in the same order; it is for worlds
+    inside one process, since it can't know that bytes are on their way through a socket.
     """
 
     _SPINS = 20

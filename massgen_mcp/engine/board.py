@@ -45,6 +45,7 @@ __all__ = [
     "TurnId",
     "TurnKind",
     "Vote",
+    "VoteCast",
 ]
 
 AgentId: TypeAlias = str
@@ -248,7 +249,7 @@ class Outcome:
     """Whose answer won; for a synthesis, its writer."""
     rule: str = ""
     """Why this answer: `agreement`, `quorum`, `ballot`, `presented`, `synthesis`, `only_answer`,
-    `single_agent`, `best_so_far`."""
+    `single_agent`, `best_so_far`, `unvoted` (no vote was cast: the largest group, then config order)."""
     margin: float = 0.0
     """Weight of the winning group's votes above the runner-up's."""
     votes: tuple[Vote, ...] = ()
@@ -337,6 +338,10 @@ class Board:
     last_turn: TurnId = 0
     phase: str = ""
     """The strategy's own word for where it is."""
+    chosen: AnswerId | None = None
+    """The answer that won, once that is decided: a presenter works from it; returned where none can."""
+    rule: str = ""
+    """Why that one: see `Outcome.rule`."""
     finished: bool = False
     saved: int = 0
 

@@ -49,9 +49,7 @@ def encode(body: Mapping[str, Any], redact: Redact) -> str:
 
 
 def _dumps(value: Any, plain: Callable[[object], Any], *, ascii_only: bool = False) -> str:
-    return json.dumps(
-        value, ensure_ascii=ascii_only, allow_nan=False, separators=(",", ":"), default=plain
-    )
+    return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, separators=(",", ":"), default=plain)
 
 
 def _is_utf8(text: str) -> bool:
@@ -85,7 +83,15 @@ def decode(text: str) -> Mapping[str, Any]:
 
 
 def checksum(
-    body: bytes, *, run_id: str, seq: int, schema: int, at: float, kind: str, turn: int | None, call: int | None
+    body: bytes,
+    *,
+    run_id: str,
+    seq: int,
+    schema: int,
+    at: float,
+    kind: str,
+    turn: int | None,
+    call: int | None,
 ) -> int:
     """CRC-32 over everything a record says, so that a flipped bit or a swapped line is noticed."""
     head = f"{run_id}\n{seq}\n{schema}\n{at!r}\n{kind}\n{turn}\n{call}\n"

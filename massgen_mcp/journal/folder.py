@@ -22,9 +22,36 @@ _REMEDY = (
 )
 
 _NETWORK = frozenset(
-    "9p afs beegfs ceph cifs coda davfs fuse.beegfs fuse.ceph fuse.davfs fuse.gcsfuse fuse.glusterfs "
-    "fuse.rclone fuse.s3fs fuse.smbnetfs fuse.sshfs gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 "
-    "smb smb2 smb3 smbfs".split()
+    {
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "davfs",
+        "fuse.beegfs",
+        "fuse.ceph",
+        "fuse.davfs",
+        "fuse.gcsfuse",
+        "fuse.glusterfs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.smbnetfs",
+        "fuse.sshfs",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+    }
 )
 
 _SYSTEM_CAUSES = {

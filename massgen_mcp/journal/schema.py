@@ -46,7 +46,7 @@ MIGRATIONS: Sequence[str] = (
         body TEXT NOT NULL,
         checksum INTEGER NOT NULL,
         PRIMARY KEY (run, seq)
-    );
+    ) WITHOUT ROWID;
     CREATE TABLE activity (
         run INTEGER NOT NULL,
         agent TEXT NOT NULL,

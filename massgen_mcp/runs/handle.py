@@ -27,6 +27,10 @@ class RunHandle:
         self.result: RunResult | None = None
         self._usual = usual_seconds
         self._over = anyio.Event()
+        self.waiting = 0
+        """Callers of this process that wait for it now."""
+        self.waits = 0
+        """How often somebody has begun to wait for it."""
 
     @property
     def run_id(self) -> str:
@@ -47,8 +51,13 @@ class RunHandle:
 
     async def wait(self, seconds: float | None = None) -> RunResult:
         """The result as soon as there is one, or how far the run has come when `seconds` have passed."""
-        with anyio.move_on_after(seconds):
-            await self._over.wait()
+        self.waiting += 1
+        self.waits += 1
+        try:
+            with anyio.move_on_after(seconds):
+                await self._over.wait()
+        finally:
+            self.waiting -= 1
         return self.status()
 
     def cancel(self, reason: str) -> None:

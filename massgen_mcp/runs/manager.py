@@ -6,7 +6,7 @@ import logging
 import platform
 import secrets as system_secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from statistics import median
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from massgen_mcp.runs.names import new_run_id
 from massgen_mcp.runs.past import result_of_record
 from massgen_mcp.runs.result import RunResult, TeamInfo
 from massgen_mcp.runs.shape import finished_result
+from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec, EventLog, Limits, Ports, TeamRun, TeamSpec
 from massgen_mcp.team.prompts import PROMPTS_VERSION
 
@@ -113,6 +114,8 @@ class World:
     random: Callable[[], Random] = lambda: Random(system_secrets.randbits(64))  # noqa: S311 - seeded from the system's
     max_runs: int = 16
     """Runs in motion at once in this process; more wait."""
+    secrets: Secrets = field(default_factory=Secrets)
+    """What must not be shown; the doors redact everything by it."""
 
 
 class Runs:
@@ -125,6 +128,16 @@ class Runs:
         self._journal: Journal | None = None
         self._opening = anyio.Lock()
         self._places = anyio.CapacityLimiter(world.max_runs)
+
+    @property
+    def teams(self) -> Teams:
+        """Where teams come from."""
+        return self._world.teams
+
+    @property
+    def secrets(self) -> Secrets:
+        """What must not be shown."""
+        return self._world.secrets
 
     async def start(self, ask: Ask) -> RunHandle:
         """Put a question to a team. The run goes on by itself from here.

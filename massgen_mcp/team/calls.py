@@ -141,7 +141,7 @@ class Caller:
         return Estimate(tokens=worst.tokens, usd=cost)
 
     async def _price(self, seat: Seat, reply: Reply) -> Usage:
-        """The reply's usage with its cost: the provider's word, else the configuration's, else the table's."""
+        """The reply's usage with its cost: as the provider says, else the configuration, else the table."""
         usage = replace(reply.usage, requests=max(1, reply.usage.requests))
         if usage.cost_usd is not None:
             return usage

@@ -268,7 +268,7 @@ class TeamRun:
 
 def _cause(group: BaseExceptionGroup) -> BaseException:
     """The first error that ended a run; a cancellation from outside only if there is nothing else."""
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves.append(_cause(error) if isinstance(error, BaseExceptionGroup) else error)
+    leaves = [
+        _cause(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions
+    ]
     return next((error for error in leaves if isinstance(error, Exception)), leaves[0])

@@ -1,0 +1,61 @@
+"""The entry of the terminal: the command line in, an exit code out."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from massgen_mcp.cli.arguments import parse
+from massgen_mcp.cli.codes import ExitCode
+from massgen_mcp.cli.streams import say
+from massgen_mcp.errors import MassgenError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from massgen_mcp.cli.world import MakeRuns
+
+__all__ = ["main"]
+
+
+class _Command(Protocol):
+    def __call__(self, args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, str]) -> int: ...
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    make_runs: MakeRuns | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> int:
+    """Do what the command line says (the process's own when `argv` is None), and return the exit code.
+
+    `make_runs` replaces the real world: teams, models and journal.
+    """
+    try:
+        args = parse(sys.argv[1:] if argv is None else argv)
+        # By name, so that a command loads what it needs and `--help` nothing.
+        command: _Command = importlib.import_module(f"massgen_mcp.cli.{args.command}").run
+        code = command(args, make_runs=make_runs, environ=environ)
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else ExitCode.ANSWER
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return ExitCode.CLOSED_PIPE
+    except MassgenError as error:
+        say(sys.stderr, f"massgen-mcp: {error}")
+        return ExitCode.CONFIG
+    return code
+
+
+def _forget_stdout() -> None:
+    """The reader has left: what is still buffered must not fail again when the interpreter exits."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)

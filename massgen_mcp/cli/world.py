@@ -1,0 +1,64 @@
+"""The world that a command works in: runs, inside one event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Literal, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from massgen_mcp.errors import MassgenError
+from massgen_mcp.runs import Runs
+from massgen_mcp.runs.open import open_runs
+
+__all__ = ["MakeRuns", "within_runs"]
+
+
+class MakeRuns(Protocol):
+    """How the world is assembled: see `massgen_mcp.runs.open.open_runs`."""
+
+    def __call__(
+        self,
+        tasks: TaskGroup,
+        *,
+        place: Literal["terminal", "server"],
+        config_dirs: Sequence[Path] = (),
+        environ: Mapping[str, str] = ...,
+    ) -> AbstractAsyncContextManager[Runs]:
+        """Runs for the time of the block; their work lives in `tasks`."""
+        ...
+
+
+def within_runs(
+    work: Callable[[Runs], Awaitable[int]],
+    *,
+    make_runs: MakeRuns | None,
+    environ: Mapping[str, str],
+    config_dirs: Sequence[Path] = (),
+) -> int:
+    """Do `work` with the runs of this machine, in an event loop of its own, and return its exit code.
+
+    Raises:
+        MassgenError: whatever `work` or the assembly raised, not wrapped in a group.
+        BrokenPipeError: whoever read the output has left.
+    """
+    make = make_runs or open_runs
+
+    async def begin() -> int | Exception:
+        async with anyio.create_task_group() as tasks:
+            try:
+                async with make(tasks, place="terminal", config_dirs=config_dirs, environ=environ) as runs:
+                    ended: int | Exception = await work(runs)
+            except (MassgenError, BrokenPipeError) as error:
+                ended = error
+            # What is still in motion was not waited for on purpose.
+            tasks.cancel_scope.cancel()
+        return ended
+
+    ended = anyio.run(begin)
+    if isinstance(ended, Exception):
+        raise ended
+    return ended

@@ -1,0 +1,243 @@
+"""The journal without a disk: for `journal: off`, and for simulations. Gone with its process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+
+from massgen_mcp.clock import Clock, SystemClock
+from massgen_mcp.errors import JournalError
+from massgen_mcp.journal import rules
+from massgen_mcp.journal.codec import Redact, decode, encode, untouched
+from massgen_mcp.journal.owner import this_process
+from massgen_mcp.journal.records import Kind, Record, RunRow
+
+__all__ = ["MemoryJournal", "MemoryRunLog"]
+
+
+@dataclass(slots=True)
+class _Run:
+    row: RunRow
+    records: list[Record] = field(default_factory=list[Record])
+    tails: dict[str, str] = field(default_factory=dict[str, str])
+    stopping: anyio.Event = field(default_factory=anyio.Event)
+
+
+class MemoryJournal:
+    """A `Journal` that keeps everything in this process. After `aclose` it can still be read."""
+
+    def __init__(self, *, clock: Clock | None = None, redact: Redact = untouched) -> None:
+        self._clock = clock or SystemClock()
+        self._redact = redact
+        self._owner = this_process()
+        self._runs: dict[str, _Run] = {}
+        self._closed = False
+
+    async def begin(self, run_id: str, *, question: str, team: str, body: Mapping[str, Any]) -> MemoryRunLog:
+        """Create a run: its row and its `RunStarted` record with `body`.
+
+        Raises:
+            JournalError: there is such a run, or `body` is not JSON.
+        """
+        self._refuse_closed()
+        if run_id in self._runs:
+            raise rules.already_there(run_id)
+        now = float(self._clock.now())
+        row = RunRow(
+            run_id=run_id,
+            state="running",
+            question=rules.headline(question, self._redact),
+            team=self._redact(team),
+            started=now,
+            owner=self._owner,
+            heartbeat=now,
+        )
+        run = _Run(row)
+        self._add(run, "RunStarted", body, now)
+        self._runs[run_id] = run
+        return MemoryRunLog(self, run_id)
+
+    def append(
+        self, run_id: str, kind: Kind, body: Mapping[str, Any], *, turn: int | None, call: int | None
+    ) -> Record:
+        """Write one record of an open run. `Finished` is the last.
+
+        Raises:
+            JournalError: the run is finished, or `body` is not JSON.
+        """
+        self._refuse_closed()
+        run = self._find(run_id)
+        if run.row.ended is not None:
+            raise rules.finished(run_id)
+        now = float(self._clock.now())
+        state = rules.final_state(body) if kind == "Finished" else None
+        record = self._add(run, kind, body, now, turn=turn, call=call)
+        if state is not None:
+            run.row = replace(run.row, state=state, ended=now)
+            run.tails.clear()
+        return record
+
+    def _add(
+        self,
+        run: _Run,
+        kind: Kind,
+        body: Mapping[str, Any],
+        now: float,
+        *,
+        turn: int | None = None,
+        call: int | None = None,
+    ) -> Record:
+        record = Record(
+            run_id=run.row.run_id,
+            seq=len(run.records) + 1,
+            at=now,
+            kind=kind,
+            body=decode(encode(body, self._redact)),
+            turn=turn,
+            call=call,
+        )
+        run.records.append(record)
+        return record
+
+    def _find(self, run_id: str) -> _Run:
+        try:
+            return self._runs[run_id]
+        except KeyError:
+            raise rules.not_found(run_id) from None
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise JournalError("The journal is closed.")
+
+    def _seen(self, run: _Run) -> RunRow:
+        row = run.row
+        if row.state != "running":
+            return row
+        # The owner is this process, so its heart beats as long as the journal is open.
+        return (
+            replace(row, state="interrupted") if self._closed else replace(row, heartbeat=self._clock.now())
+        )
+
+    async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[Record]:
+        """A run's records in order, from `after` (exclusive).
+
+        Raises:
+            RunNotFound: no such run.
+        """
+        records = self._find(run_id).records[after:]
+        return records if limit is None else records[:limit]
+
+    async def row(self, run_id: str) -> RunRow:
+        """A run's row; `interrupted` if the journal was closed before it finished.
+
+        Raises:
+            RunNotFound: no such run.
+        """
+        return self._seen(self._find(run_id))
+
+    async def rows(self, *, limit: int = 20, before: float | None = None) -> Sequence[RunRow]:
+        """The latest runs, newest first; `before` is the `started` of the last row seen."""
+        # Of runs begun at the same moment the later one counts as newer.
+        numbered = enumerate(self._runs.values())
+        newest = sorted(numbered, key=lambda pair: (pair[1].row.started, pair[0]), reverse=True)
+        found = [self._seen(run) for _, run in newest if before is None or run.row.started < before]
+        return found[:limit]
+
+    async def activities(self, run_id: str) -> Mapping[str, str]:
+        """What each agent of a live run is doing now.
+
+        Raises:
+            RunNotFound: no such run.
+        """
+        run = self._find(run_id)
+        return dict(sorted(run.tails.items())) if self._seen(run).state == "running" else {}
+
+    def show(self, run_id: str, agent: str, tail: str) -> None:
+        """What an agent of an open run is doing now."""
+        run = self._find(run_id)
+        if run.row.state == "running":
+            run.tails[agent] = self._redact(tail)[-rules.TAIL :]
+
+    def reason(self, run_id: str) -> str | None:
+        """Why a run is to stop; None while nobody asked."""
+        return self._find(run_id).row.cancel_requested
+
+    async def stopping(self, run_id: str) -> None:
+        """Wait until somebody asks a run to stop."""
+        await self._find(run_id).stopping.wait()
+
+    async def request_cancel(self, run_id: str, reason: str) -> None:
+        """Ask the owner to stop; it sees this at once. The first reason stays.
+
+        Raises:
+            RunNotFound: no such run.
+        """
+        run = self._find(run_id)
+        if run.row.state == "running" and run.row.cancel_requested is None:
+            run.row = replace(run.row, cancel_requested=self._redact(reason))
+            run.stopping.set()
+
+    async def prune(self, *, older_than_days: float = 30.0) -> Sequence[str]:
+        """Delete the runs that are over for longer than that. Returns their ids."""
+        before = self._clock.now() - older_than_days * rules.DAY
+        rows = [self._seen(run) for run in self._runs.values()]
+        old = [
+            row.run_id
+            for row in rows
+            if row.state != "running" and (row.ended or row.heartbeat or 0.0) < before
+        ]
+        for run_id in old:
+            del self._runs[run_id]
+        return old
+
+    async def aclose(self) -> None:
+        """Take no more records. Runs still open show as interrupted."""
+        if self._closed:
+            return
+        for run in self._runs.values():
+            run.row = self._seen(run)
+        self._closed = True
+
+
+class MemoryRunLog:
+    """The pen for one run."""
+
+    def __init__(self, journal: MemoryJournal, run_id: str) -> None:
+        self._journal = journal
+        self._run_id = run_id
+
+    @property
+    def run_id(self) -> str:
+        """The run written to."""
+        return self._run_id
+
+    async def append(
+        self,
+        kind: Kind,
+        body: Mapping[str, Any],
+        *,
+        turn: int | None = None,
+        call: int | None = None,
+    ) -> Record:
+        """Write one record; it is in the log when this returns. `Finished` is the last.
+
+        Raises:
+            JournalError: the run is finished, or `body` is not JSON.
+        """
+        return self._journal.append(self._run_id, kind, body, turn=turn, call=call)
+
+    async def activity(self, agent: str, tail: str) -> None:
+        """Show what an agent is doing now; not logged."""
+        self._journal.show(self._run_id, agent, tail)
+
+    async def cancel_requested(self) -> str | None:
+        """The reason somebody gave for stopping this run; None while nobody asked."""
+        return self._journal.reason(self._run_id)
+
+    async def wait_cancel(self) -> str:
+        """Wait until somebody asks to stop this run, and return its reason."""
+        await self._journal.stopping(self._run_id)
+        return self._journal.reason(self._run_id) or ""

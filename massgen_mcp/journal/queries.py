@@ -1,0 +1,317 @@
+"""What is said to SQLite, as functions of a connection: the writer's first, then the reader's."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from massgen_mcp.journal.codec import checksum, decode
+from massgen_mcp.journal.owner import is_gone
+from massgen_mcp.journal.records import (
+    SCHEMA,
+    Kind,
+    Owner,
+    Record,
+    RecordDamaged,
+    RunRow,
+    RunState,
+)
+from massgen_mcp.journal.rules import already_there, not_found
+
+__all__ = [
+    "Draft",
+    "abandon",
+    "activities",
+    "beat",
+    "cancel_reasons",
+    "delete_run",
+    "expired",
+    "find_number",
+    "finish_run",
+    "insert_record",
+    "insert_run",
+    "read_records",
+    "read_row",
+    "read_rows",
+    "release_pages",
+    "request_cancel",
+    "show_activity",
+]
+
+_ROW = (
+    "SELECT run_id, state, question, team, started, ended, pid, host, process_started, heartbeat, "
+    "cancel_requested FROM runs"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A record before it has a number: its body is text already."""
+
+    run_id: str
+    at: float
+    kind: Kind
+    text: str
+    turn: int | None = None
+    call: int | None = None
+
+
+def insert_run(
+    connection: sqlite3.Connection, draft: Draft, *, question: str, team: str, owner: Owner
+) -> int:
+    """A new run with its first record. Returns its number.
+
+    Raises:
+        JournalError: there is a run of that name.
+    """
+    try:
+        cursor = connection.execute(
+            "INSERT INTO runs "
+            "(run_id, state, question, team, started, pid, host, process_started, heartbeat) "
+            "VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?)",
+            (draft.run_id, question, team, draft.at, owner.pid, owner.host, owner.started, draft.at),
+        )
+    except sqlite3.IntegrityError as error:
+        raise already_there(draft.run_id) from error
+    number = cast("int", cursor.lastrowid)
+    insert_record(connection, number, draft)
+    return number
+
+
+def insert_record(connection: sqlite3.Connection, number: int, draft: Draft) -> int:
+    """The next record of a run. Returns its seq."""
+    last: int | None = connection.execute("SELECT max(seq) FROM records WHERE run = ?", (number,)).fetchone()[
+        0
+    ]
+    seq = (last or 0) + 1
+    check = checksum(
+        draft.text.encode(),
+        run_id=draft.run_id,
+        seq=seq,
+        schema=SCHEMA,
+        at=draft.at,
+        kind=draft.kind,
+        turn=draft.turn,
+        call=draft.call,
+    )
+    connection.execute(
+        "INSERT INTO records (run, seq, schema, at, kind, turn, call, body, checksum) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (number, seq, SCHEMA, draft.at, draft.kind, draft.turn, draft.call, draft.text, check),
+    )
+    return seq
+
+
+def finish_run(connection: sqlite3.Connection, number: int, draft: Draft, state: RunState) -> int:
+    """A run's last record: its row says how it ended, and nobody is at work in it. Returns the seq."""
+    seq = insert_record(connection, number, draft)
+    connection.execute("UPDATE runs SET state = ?, ended = ? WHERE number = ?", (state, draft.at, number))
+    connection.execute("DELETE FROM activity WHERE run = ?", (number,))
+    return seq
+
+
+def request_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> None:
+    """Leave word for a running run's owner; the first reason stays.
+
+    Raises:
+        RunNotFound: no such run.
+    """
+    number = find_number(connection, run_id)
+    connection.execute(
+        "UPDATE runs SET cancel_requested = coalesce(cancel_requested, ?) "
+        "WHERE number = ? AND state = 'running'",
+        (reason, number),
+    )
+
+
+def beat(connection: sqlite3.Connection, numbers: Collection[int], now: float) -> None:
+    """Say that these runs' owner is alive."""
+    connection.executemany(
+        "UPDATE runs SET heartbeat = ? WHERE number = ? AND state = 'running'",
+        [(now, number) for number in numbers],
+    )
+
+
+def show_activity(connection: sqlite3.Connection, tails: Collection[tuple[int, str, str]]) -> None:
+    """What agents are doing now: (run, agent, tail). Those of finished runs are dropped."""
+    connection.executemany(
+        "INSERT INTO activity (run, agent, tail) SELECT number, ?2, ?3 FROM runs "
+        "WHERE number = ?1 AND state = 'running' "
+        "ON CONFLICT (run, agent) DO UPDATE SET tail = excluded.tail",
+        tails,
+    )
+
+
+def abandon(connection: sqlite3.Connection, numbers: Collection[int]) -> None:
+    """Mark runs that their owner leaves unfinished."""
+    connection.executemany(
+        "UPDATE runs SET state = 'interrupted' WHERE number = ? AND state = 'running'",
+        [(number,) for number in numbers],
+    )
+
+
+def delete_run(connection: sqlite3.Connection, run_id: str) -> bool:
+    """Delete everything there is of a run. Returns whether there was one."""
+    row = connection.execute("SELECT number FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        return False
+    connection.execute("DELETE FROM records WHERE run = ?", row)
+    connection.execute("DELETE FROM activity WHERE run = ?", row)
+    connection.execute("DELETE FROM runs WHERE number = ?", row)
+    return True
+
+
+def release_pages(connection: sqlite3.Connection, count: int) -> int:
+    """Give up to so many unused pages back to the disk. Returns how many it were."""
+    before = _free_pages(connection)
+    # Each step frees one page, so the statement has to be read to its end.
+    connection.execute(f"PRAGMA incremental_vacuum({count})").fetchall()
+    return before - _free_pages(connection)
+
+
+def _free_pages(connection: sqlite3.Connection) -> int:
+    count: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    return count
+
+
+def cancel_reasons(connection: sqlite3.Connection, numbers: Collection[int]) -> Mapping[int, str]:
+    """Those of these runs that someone wants stopped, and why."""
+    marks = ",".join("?" * len(numbers))
+    rows = connection.execute(
+        f"SELECT number, cancel_requested FROM runs WHERE number IN ({marks}) "  # noqa: S608 - only question marks
+        "AND cancel_requested IS NOT NULL",
+        tuple(numbers),
+    )
+    return dict(rows.fetchall())
+
+
+def find_number(connection: sqlite3.Connection, run_id: str) -> int:
+    """A run's number in the tables.
+
+    Raises:
+        RunNotFound: no such run.
+    """
+    row = connection.execute("SELECT number FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise not_found(run_id)
+    return cast("int", row[0])
+
+
+def read_records(
+    connection: sqlite3.Connection, run_id: str, *, after: int, limit: int | None
+) -> Sequence[Record]:
+    """A run's records in order, each proved whole.
+
+    Raises:
+        RunNotFound: no such run.
+        RecordDamaged: one is not what was written.
+    """
+    number = find_number(connection, run_id)
+    records: list[Record] = []
+    rows = connection.execute(
+        "SELECT seq, schema, at, CAST(kind AS BLOB), turn, call, CAST(body AS BLOB), checksum "
+        "FROM records WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (number, after, -1 if limit is None else limit),
+    )
+    try:
+        for row in rows:
+            records.append(_whole(run_id, after + len(records) + 1, row))
+    except (sqlite3.DatabaseError, ValueError) as error:
+        seq = after + len(records) + 1
+        if (
+            isinstance(error, sqlite3.DatabaseError)
+            and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT
+        ):
+            raise
+        raise RecordDamaged(
+            f"Run {run_id!r}: record {seq} in the journal is damaged ({error}). "
+            "What is before it can be read.",
+            run_id=run_id,
+            seq=seq,
+        ) from error
+    return records
+
+
+def _whole(run_id: str, expected: int, row: tuple[Any, ...]) -> Record:
+    seq, schema, at, kind, turn, call, body, check = row
+    if seq != expected:
+        raise ValueError(f"the next one is {seq}")
+    text: str = kind.decode()
+    found = checksum(body, run_id=run_id, seq=seq, schema=schema, at=at, kind=text, turn=turn, call=call)
+    if found != check:
+        raise ValueError("its checksum differs")
+    return Record(
+        run_id=run_id,
+        seq=seq,
+        schema=schema,
+        at=at,
+        kind=cast("Kind", text),
+        turn=turn,
+        call=call,
+        body=decode(body.decode()),
+    )
+
+
+def read_row(connection: sqlite3.Connection, run_id: str, *, now: float) -> RunRow:
+    """A run's row.
+
+    Raises:
+        RunNotFound: no such run.
+    """
+    row = connection.execute(f"{_ROW} WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise not_found(run_id)
+    return _row(row, now)
+
+
+def read_rows(
+    connection: sqlite3.Connection, *, limit: int, before: float | None, now: float
+) -> Sequence[RunRow]:
+    """The latest runs, newest first."""
+    rows = connection.execute(
+        f"{_ROW} WHERE ?1 IS NULL OR started < ?1 ORDER BY started DESC, number DESC LIMIT ?2",
+        (before, limit),
+    )
+    return [_row(row, now) for row in rows]
+
+
+def _row(row: tuple[Any, ...], now: float) -> RunRow:
+    run_id, state, question, team, started, ended, pid, host, process_started, heartbeat, cancel = row
+    owner = Owner(pid=pid, host=host, started=process_started)
+    if state == "running" and is_gone(owner, heartbeat=heartbeat, now=now):
+        state = "interrupted"
+    return RunRow(
+        run_id=run_id,
+        state=state,
+        question=question,
+        team=team,
+        started=started,
+        ended=ended,
+        owner=owner,
+        heartbeat=heartbeat,
+        cancel_requested=cancel,
+    )
+
+
+def activities(connection: sqlite3.Connection, run_id: str, *, now: float) -> Mapping[str, str]:
+    """What each agent of a run is doing now; nothing for a run that nobody drives.
+
+    Raises:
+        RunNotFound: no such run.
+    """
+    if read_row(connection, run_id, now=now).state != "running":
+        return {}
+    rows = connection.execute(
+        "SELECT agent, tail FROM activity WHERE run = ? ORDER BY agent", (find_number(connection, run_id),)
+    )
+    return dict(rows.fetchall())
+
+
+def expired(connection: sqlite3.Connection, *, before: float, now: float) -> Sequence[str]:
+    """The runs that have been over since before then, oldest first."""
+    rows = connection.execute(
+        f"{_ROW} WHERE coalesce(ended, heartbeat) < ? ORDER BY started", (before,)
+    ).fetchall()
+    return [row.run_id for row in (_row(found, now) for found in rows) if row.state != "running"]

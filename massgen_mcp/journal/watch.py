@@ -1,0 +1,102 @@
+"""The runs that this process drives: their heartbeat, what their agents are doing, who wants them stopped."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from massgen_mcp.clock import Clock
+from massgen_mcp.journal import queries
+from massgen_mcp.journal.codec import Redact
+from massgen_mcp.journal.rules import TAIL
+from massgen_mcp.journal.schema import transaction
+
+__all__ = ["TICK", "OpenRun", "Watch"]
+
+TICK = 0.25
+"""Seconds between two looks, while any run is open."""
+
+_BEAT = 2.0
+_SHOW = 0.5
+"""An agent's activity is written at most this often."""
+
+
+@dataclass(slots=True, eq=False)
+class OpenRun:
+    """One run, as the writer's thread sees it."""
+
+    cancelled: Callable[[str], None]
+    """Told the reason, in the writer's thread, when the run is to stop."""
+    number: int = 0
+    """In the tables; known once the run is written."""
+    tails: dict[str, str] = field(default_factory=dict[str, str])
+    """The newest activity of each agent that has not been written. Filled by the event loop."""
+    shown: dict[str, float] = field(default_factory=dict[str, float])
+    """When each agent's activity was last written."""
+
+
+class Watch:
+    """What the writer's thread looks after between transactions. Lives in that thread."""
+
+    def __init__(self, clock: Clock, redact: Redact) -> None:
+        self._clock = clock
+        self._redact = redact
+        self._runs: dict[int, OpenRun] = {}
+        self._beaten = 0.0
+        self._version: int | None = None
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The open runs."""
+        return tuple(self._runs)
+
+    def open(self, run: OpenRun) -> None:
+        """Look after this run, whose row has just been written, from now on."""
+        if not self._runs:
+            self._beaten = time.monotonic()
+        self._runs[run.number] = run
+        self._version = None
+
+    def close(self, number: int) -> None:
+        """The run is over."""
+        self._runs.pop(number, None)
+
+    def look_again(self) -> None:
+        """This process has itself changed something: its own changes don't move the file's counter."""
+        self._version = None
+
+    def tick(self, connection: sqlite3.Connection) -> None:
+        """Write what is due and look for requests to stop.
+
+        Raises:
+            sqlite3.Error: not this time; the next tick tries again.
+        """
+        self._write(connection, time.monotonic())
+        self._read(connection)
+
+    def _write(self, connection: sqlite3.Connection, now: float) -> None:
+        tails = [tail for run in self._runs.values() for tail in self._due(run, now)]
+        beat = now - self._beaten >= _BEAT
+        if not tails and not beat:
+            return
+        with transaction(connection):
+            queries.show_activity(connection, tails)
+            if beat:
+                queries.beat(connection, self._runs, self._clock.now())
+        if beat:
+            self._beaten = now
+
+    def _due(self, run: OpenRun, now: float) -> Sequence[tuple[int, str, str]]:
+        due = [agent for agent in tuple(run.tails) if now - run.shown.get(agent, 0.0) >= _SHOW]
+        run.shown.update(dict.fromkeys(due, now))
+        return [(run.number, agent, self._redact(run.tails.pop(agent))[-TAIL:]) for agent in due]
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        version: int = connection.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._version:
+            return
+        self._version = version
+        for number, reason in queries.cancel_reasons(connection, self._runs).items():
+            self._runs[number].cancelled(reason)

@@ -1,0 +1,65 @@
+"""Where the third-party programs of these tests are, and which processes of ours are alive."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+__all__ = ["CLAUDE", "E2E", "node", "processes_with", "program", "wait_until"]
+
+E2E = Path(__file__).parents[2] / "e2e"
+CLAUDE = E2E / "node_modules" / ".bin" / "claude"
+
+
+def program(path: Path) -> str:
+    """The path of an installed program; the test fails, saying what to run, where the right one is missing."""
+    installed = E2E / "node_modules" / ".installed.json"
+    if not path.exists() or not installed.exists():
+        pytest.fail(f"{path} is missing. Run `make e2e`: it installs it from npm first.", pytrace=False)
+    if json.loads(installed.read_text()) != json.loads((E2E / "package.json").read_text()):
+        pytest.fail("e2e/package.json has changed since it was installed. Run `make e2e`.", pytrace=False)
+    return str(path)
+
+
+def node() -> str:
+    """The path of node; the test fails, saying what to run, where there is none."""
+    found = which("node")
+    if found is None:
+        pytest.fail("node is missing. Run `make e2e`: it installs it first.", pytrace=False)
+    return found
+
+
+def processes_with(mark: str) -> list[int]:
+    """Living processes that have this text in their command line or their environment."""
+    wanted = mark.encode()
+    return [pid for pid in _processes() if pid != os.getpid() and wanted in _words(pid)]
+
+
+def _processes() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdecimal()]
+
+
+def _words(pid: int) -> bytes:
+    """Command line and environment; a process that hides its environment from its peers has the first."""
+    words = b""
+    for name in ("cmdline", "environ"):
+        with suppress(OSError):  # it has ended, or hides
+            words += Path(f"/proc/{pid}/{name}").read_bytes()
+    return words
+
+
+def wait_until(happened: Callable[[], bool], *, seconds: float, what: str) -> float:
+    """Seconds until something in another process happened; the test fails when it doesn't in time."""
+    began = time.monotonic()
+    while not happened():
+        if time.monotonic() - began > seconds:
+            pytest.fail(f"Not within {seconds:g} s: {what}")
+        time.sleep(0.01)
+    return time.monotonic() - began

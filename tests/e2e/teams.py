@@ -1,0 +1,125 @@
+"""Scripted teams: what each agent says, as fixtures for aimock and as a team file for our server."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp import StdioServerParameters
+
+from tests.e2e.aimock import Fixture
+
+__all__ = ["KEY", "Player", "Stage", "fixtures_for"]
+
+KEY = "key-of-the-end-to-end-tests"
+_LABELS = ("agent1.1", "agent2.1", "agent3.1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Player:
+    """One agent and its script. Its model is `team-ID`."""
+
+    id: str
+    answer: str
+    conclusion: str
+    votes_for: str = ""
+    """The beginning of the answer it votes for: labels are shuffled for each run."""
+    presents: str = ""
+
+    @property
+    def model(self) -> str:
+        return f"team-{self.id}"
+
+
+def fixtures_for(players: Sequence[Player]) -> list[Fixture]:
+    """Answer, then vote, then present, each by the number of this agent's turns before."""
+    return [fixture for player in players for fixture in _script(player)]
+
+
+def _script(player: Player) -> list[Fixture]:
+    first = _calls(player, 0, "new_answer", {"content": player.answer, "conclusion": player.conclusion})
+    votes = [
+        _calls(
+            player,
+            1,
+            "vote",
+            {"answer": label, "reason": f"{player.id} holds it to be right."},
+            _shown(label, player),
+        )
+        for label in _LABELS
+    ]
+    present = {"content": player.presents, "conclusion": player.conclusion}
+    last = _calls(player, 2, "new_answer", present)
+    return [first, *(votes if player.votes_for else []), *([last] if player.presents else [])]
+
+
+def _shown(label: str, player: Player) -> dict[str, str]:
+    """A pattern for the answers shown: this label heads the fenced answer that the player votes for."""
+    return {"regex": rf"{re.escape(label)}(?: \(yours\))?:\n<data-\w+>\n{re.escape(player.votes_for)}"}
+
+
+def _calls(
+    player: Player, turn: int, tool: str, arguments: dict[str, str], said: dict[str, str] | None = None
+) -> Fixture:
+    return {
+        "match": {"model": player.model, "turnIndex": turn, **({"userMessage": said} if said else {})},
+        "response": {"toolCalls": [{"name": tool, "arguments": arguments}]},
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Our server's surroundings: its team files, its state folder, its home, its environment."""
+
+    folder: Path
+
+    @property
+    def mark(self) -> str:
+        """What only this test's server has in its command line and its environment."""
+        return str(self.folder / "state")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        for name in ("teams", "state", "home", "project"):
+            (self.folder / name).mkdir(exist_ok=True)
+        return {
+            "HOME": str(self.folder / "home"),
+            "MASSGEN_MCP_CONFIG_DIRS": str(self.folder / "teams"),
+            "MASSGEN_MCP_STATE_DIR": str(self.folder / "state"),
+            "E2E_KEY": KEY,
+        }
+
+    @property
+    def command(self) -> list[str]:
+        """The server as a host starts it; Python passes over an -X option that it doesn't know."""
+        return [sys.executable, "-X", f"e2e={self.mark}", "-m", "massgen_mcp"]
+
+    @property
+    def server(self) -> StdioServerParameters:
+        """The server for the SDK's own client."""
+        program, *arguments = self.command
+        return StdioServerParameters(
+            command=program, args=arguments, env=self.environment, cwd=self.folder / "project"
+        )
+
+    def write_team(self, name: str, players: Sequence[Player], urls: Sequence[str]) -> None:
+        """A team file with one `chatcompletion` agent per player, each at its base URL."""
+        agents = [
+            {
+                "id": player.id,
+                "backend": {
+                    "type": "chatcompletion",
+                    "model": player.model,
+                    "base_url": f"{url}/v1",
+                    "api_key": "${E2E_KEY}",
+                },
+            }
+            for player, url in zip(players, urls, strict=True)
+        ]
+        folder = Path(self.environment["MASSGEN_MCP_CONFIG_DIRS"])
+        # JSON is YAML.
+        (folder / f"{name}.yaml").write_text(json.dumps({"agents": agents}, indent=2))
