@@ -17,6 +17,7 @@ A step of a script is what an agent replies to one request:
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -59,7 +60,7 @@ Script: TypeAlias = "Sequence[Step]"
 
 @dataclass
 class ScriptedTeam:
-    """One team under the name `test`. Calling it gives the `Runs` of a server, as `build_server` wants them."""
+    """One team under the name `test`. Called, it gives the `Runs` of a server, as `build_server` wants it."""
 
     scripts: Mapping[str, Script]
     clock: Clock = field(default_factory=SystemClock)
@@ -80,6 +81,7 @@ class ScriptedTeam:
     runs: Runs | None = None
     """The runs of the server that has opened this team."""
     opened: int = 0
+    _seeds: Iterator[int] = field(default_factory=itertools.count)
 
     @asynccontextmanager
     async def __call__(self, tasks: TaskGroup) -> AsyncGenerator[Runs]:
@@ -100,7 +102,7 @@ class ScriptedTeam:
             prices=cast("Prices", _OnePrice(self.price)),
             open_journal=self._open_journal,
             open_backend=self._open_backend,
-            random=lambda: Random(1),
+            random=lambda: Random(next(self._seeds)),  # noqa: S311 - repeatable
             secrets=self.secrets,
         )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from massgen_mcp.backends.options import BaseUrl, Options as BaseOptions
+from massgen_mcp.backends.options import BaseUrl, Options as BaseOptions, as_tuples
 
 __all__ = ["CodeExecution", "Executor", "LlmConfig", "LlmEntry", "Options"]
 
@@ -50,6 +50,8 @@ class LlmEntry(BaseModel):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(gt=0)] | None = None
     timeout: Annotated[float, Field(gt=0)] | None = None
+    cache_seed: int | None = None
+    """Taken and not used: AG2 1.x has no such cache."""
 
 
 class LlmConfig(BaseModel):
@@ -67,10 +69,14 @@ class LlmConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _one_entry(cls, value: object) -> object:
-        """An `llm_config` that is itself one entry becomes a list of one."""
-        if not isinstance(value, Mapping) or "config_list" in value or "model" not in value:
-            return cast("object", value)
-        return {"config_list": [dict(cast("Mapping[str, object]", value))]}
+        """An `llm_config` that is itself one entry, or the list of them, becomes `config_list`."""
+        if isinstance(value, list | tuple):
+            return {"config_list": as_tuples(list(cast("list[object]", value)))}
+        if isinstance(value, Mapping) and "model" in value and "config_list" not in value:
+            entry = dict(cast("Mapping[str, object]", value))
+            seed = {"cache_seed": entry.pop("cache_seed")} if "cache_seed" in entry else {}
+            return {"config_list": (as_tuples(entry),), **seed}
+        return as_tuples(cast("object", value))
 
 
 class CodeExecution(BaseModel):
@@ -129,7 +135,7 @@ class Options(BaseOptions):
         block = dict(cast("Mapping[str, object]", value))
         nested = block.pop("agent_config", None)
         if nested is None:
-            return block
+            return as_tuples(block)
         if not isinstance(nested, Mapping):
             raise ValueError("agent_config must be a mapping")  # noqa: TRY004 - pydantic reports ValueErrors
         inner = dict(cast("Mapping[str, object]", nested))
@@ -137,7 +143,7 @@ class Options(BaseOptions):
             inner["agent_type"] = inner.pop("type")
         if both := sorted(set(inner) & set(block)):
             raise ValueError(f"{', '.join(both)} stands both in agent_config and beside it")
-        return block | inner
+        return as_tuples(block | inner)
 
     @field_validator("agent_type", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from massgen_mcp.backends.options import Options as BaseOptions
+from massgen_mcp.backends.options import Options as BaseOptions, as_tuples
 from massgen_mcp.backends.reasoning import Reasoning
 
 __all__ = ["HARM_CATEGORIES", "HARM_THRESHOLDS", "Options", "SafetySetting"]
@@ -71,9 +71,9 @@ class Options(BaseOptions):
     @classmethod
     def _as_list(cls, value: object) -> object:
         if not isinstance(value, Mapping):
-            return value
+            return as_tuples(value)
         settings = cast("Mapping[str, object]", value)
-        return [{"category": category, "threshold": threshold} for category, threshold in settings.items()]
+        return tuple({"category": kind, "threshold": threshold} for kind, threshold in settings.items())
 
     @model_validator(mode="after")
     def _one_kind_of_thinking(self) -> Options:

@@ -6,13 +6,14 @@ of the file but belong to the agent, not to the provider: see `massgen_mcp.confi
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from massgen_mcp.backends.urls import url_problem
 
-__all__ = ["BaseUrl", "Options", "Price"]
+__all__ = ["BaseUrl", "Options", "Price", "as_tuples"]
 
 _SET_BY_US = frozenset(
     {
@@ -43,6 +44,18 @@ _AUTH_HEADERS = frozenset(
         "content-type",
     }
 )
+
+
+def as_tuples(value: Any) -> Any:
+    """Lists as tuples, all the way down: what a frozen model's fields hold.
+
+    A `mode="before"` validator that returns lists needs it: team files are validated strictly.
+    """
+    if isinstance(value, list):
+        return tuple(as_tuples(item) for item in cast("list[Any]", value))
+    if isinstance(value, Mapping):
+        return {key: as_tuples(item) for key, item in cast("Mapping[str, Any]", value).items()}
+    return value
 
 
 def _checked_url(url: str) -> str:

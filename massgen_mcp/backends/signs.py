@@ -76,12 +76,16 @@ def kind_of_status(status: int, signs: str) -> FailureKind:
 
 def status_of_report(error: object) -> tuple[int, str]:
     """The HTTP status that an error inside a stream amounts to, and the provider's own codes for it."""
-    fields = cast("dict[str, object]", error) if isinstance(error, dict) else {}
+    fields = _fields(error)
     codes = [str(fields[name]) for name in ("code", "type", "status") if fields.get(name) is not None]
     numbers = [int(code) for code in codes if code.isdecimal() and int(code) in range(400, 600)]
     named = [_STATUS_OF_TYPE[code.lower()] for code in codes if code.lower() in _STATUS_OF_TYPE]
     guess = 400 if _CONTEXT.search(words_of(error)) else 500
     return [*numbers, *named, guess][0], " ".join(codes)
+
+
+def _fields(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -108,23 +112,22 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return max(0.0, date.timestamp() - now)
 
 
-def words_of(body: object) -> str:
-    """What a provider's error says, in its own words."""
-    if isinstance(body, bytes):
-        body = body.decode("utf-8", "replace")
+def words_of(body: object, *, depth: int = 8) -> str:
+    """What a provider's error says, in its own words; empty when it says nothing down to that depth."""
+    if depth == 0:
+        return ""
     if isinstance(body, str):
-        stripped = body.strip()
-        if stripped.startswith(("{", "[")):
+        text = body.strip()
+        if text.startswith(("{", "[")):
             try:
-                return words_of(json.loads(stripped))
+                return words_of(json.loads(text), depth=depth - 1)
             except (ValueError, RecursionError):
                 pass
-        return " ".join(re.sub(r"<[^>]*>", " ", stripped).split())
-    if isinstance(body, list) and body:
-        return words_of(cast("list[object]", body)[0])
-    if isinstance(body, dict):
-        fields = cast("dict[str, object]", body)
-        for name in ("error", "message", "detail", "msg", "error_description", "title"):
-            if fields.get(name):
-                return words_of(fields[name])
+        return " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    if isinstance(body, list):
+        return next((words_of(item, depth=depth - 1) for item in cast("list[object]", body)), "")
+    fields = _fields(body)
+    for name in ("error", "message", "detail", "msg", "error_description", "title"):
+        if fields.get(name):
+            return words_of(fields[name], depth=depth - 1)
     return ""

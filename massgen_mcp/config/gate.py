@@ -58,7 +58,8 @@ def read_text(path: Path, *, approved: Sequence[Path]) -> str:
 def inside(path: Path, approved: Sequence[Path]) -> tuple[Path, tuple[str, ...]] | None:
     """The approved folder that holds the path, and the steps from there; None when there is none.
 
-    Compared as written first, then with the folder's links resolved; never by resolving the file itself.
+    Compared as written first; a file whose folder is reached by another way (`/tmp` on macOS) is compared by
+    the folder's real name. The file's own name is never resolved.
     """
     absolute = Path(os.path.normpath(path.absolute()))
     parent = absolute.parent
@@ -70,9 +71,8 @@ def inside(path: Path, approved: Sequence[Path]) -> tuple[Path, tuple[str, ...]]
     resolved = parent.resolve() / absolute.name
     for folder in approved:
         base = folder.resolve()
-        # The folder was reached by another way, such as /tmp on macOS; what lies below it must be as written.
-        if resolved.is_relative_to(base) and len(resolved.relative_to(base).parts) == 1:
-            return base, (absolute.name,)
+        if resolved != base and resolved.is_relative_to(base):
+            return base, resolved.relative_to(base).parts
     return None
 
 

@@ -26,7 +26,7 @@ _HEADING = re.compile(r"#{1,6}\s+(?=\S)")
 _FINAL = re.compile(r"(?:[\s.,;:?。、]|(?<![\d)\]])(?<!\b\w)!)+$")
 _ARTICLE = re.compile(r"(?:the|an?)\s+(?=\S)")
 _NUMBER = re.compile(
-    r"(?P<before>[+-]?[$€£¥]?)"
+    r"(?P<before>[+-]?[$€£¥]?)(?=\.?\d)"
     r"(?P<whole>\d+|[1-9]\d{0,2}(?P<mark>[, _'’])\d{3}(?:(?P=mark)\d{3})*)?"  # noqa: RUF001 - Swiss thousands
     r"(?P<rest>(?:\.\d*)?(?:e[+-]?\d{1,3})?)"
     r"(?P<after>\s?%)?"
@@ -103,7 +103,7 @@ def _unwrap(text: str) -> str:
 def _number(text: str) -> str | None:
     """A number's one spelling, with the currency or per cent sign it had."""
     match = _NUMBER.fullmatch(text.replace("−", "-"))  # noqa: RUF001 - the minus sign of typeset text
-    if match is None or not (match["whole"] or match["rest"][1:2].isdigit()):
+    if match is None:
         return None
     sign = "-" if "-" in match["before"] else ""
     whole = re.sub(r"\D", "", match["whole"] or "0")

@@ -103,7 +103,7 @@ class Post:
         jobs: list[Job | None] = []
         with suppress(Empty):
             jobs.append(self._queue.get(timeout=timeout))
-            while len(jobs) < _MOST_AT_ONCE and jobs[-1] is not None:
+            while len(jobs) < _MOST_AT_ONCE and jobs[-1] is not None and not self._queue.empty():
                 jobs.append(self._queue.get_nowait())
         return jobs
 

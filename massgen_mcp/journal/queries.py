@@ -32,6 +32,7 @@ __all__ = [
     "finish_run",
     "insert_record",
     "insert_run",
+    "last_seq",
     "read_records",
     "read_row",
     "read_rows",
@@ -76,16 +77,18 @@ def insert_run(
     except sqlite3.IntegrityError as error:
         raise already_there(draft.run_id) from error
     number = cast("int", cursor.lastrowid)
-    insert_record(connection, number, draft)
+    insert_record(connection, number, 1, draft)
     return number
 
 
-def insert_record(connection: sqlite3.Connection, number: int, draft: Draft) -> int:
-    """The next record of a run. Returns its seq."""
-    last: int | None = connection.execute("SELECT max(seq) FROM records WHERE run = ?", (number,)).fetchone()[
-        0
-    ]
-    seq = (last or 0) + 1
+def last_seq(connection: sqlite3.Connection, number: int) -> int:
+    """The seq of a run's newest record."""
+    last: int = connection.execute("SELECT max(seq) FROM records WHERE run = ?", (number,)).fetchone()[0]
+    return last
+
+
+def insert_record(connection: sqlite3.Connection, number: int, seq: int, draft: Draft) -> None:
+    """One record. Two pens for one run can't both write the same seq."""
     check = checksum(
         draft.text.encode(),
         run_id=draft.run_id,
@@ -101,15 +104,12 @@ def insert_record(connection: sqlite3.Connection, number: int, draft: Draft) -> 
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (number, seq, SCHEMA, draft.at, draft.kind, draft.turn, draft.call, draft.text, check),
     )
-    return seq
 
 
-def finish_run(connection: sqlite3.Connection, number: int, draft: Draft, state: RunState) -> int:
-    """A run's last record: its row says how it ended, and nobody is at work in it. Returns the seq."""
-    seq = insert_record(connection, number, draft)
-    connection.execute("UPDATE runs SET state = ?, ended = ? WHERE number = ?", (state, draft.at, number))
+def finish_run(connection: sqlite3.Connection, number: int, state: RunState, ended: float) -> None:
+    """A run's row says how it ended, and nobody is at work in it."""
+    connection.execute("UPDATE runs SET state = ?, ended = ? WHERE number = ?", (state, ended, number))
     connection.execute("DELETE FROM activity WHERE run = ?", (number,))
-    return seq
 
 
 def request_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> None:
@@ -164,10 +164,10 @@ def delete_run(connection: sqlite3.Connection, run_id: str) -> bool:
 
 
 def release_pages(connection: sqlite3.Connection, count: int) -> int:
-    """Give up to so many unused pages back to the disk. Returns how many it were."""
+    """Give up to so many unused pages back to the disk. Returns how many it were. Its own transaction."""
     before = _free_pages(connection)
-    # Each step frees one page, so the statement has to be read to its end.
-    connection.execute(f"PRAGMA incremental_vacuum({count})").fetchall()
+    # Each step frees one page, and only `executescript` takes all steps of a statement without columns.
+    connection.executescript(f"PRAGMA incremental_vacuum({count})")
     return before - _free_pages(connection)
 
 

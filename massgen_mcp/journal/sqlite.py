@@ -167,7 +167,7 @@ class SqliteJournal:
         # One transaction each: other processes' records go between.
         found = await self._reader.do(partial(queries.expired, before=before, now=now))
         deleted = [run for run in found if await self._writer.do(partial(queries.delete_run, run_id=run))]
-        while await self._writer.do(partial(queries.release_pages, count=_PAGES)):
+        while await self._writer.do(partial(queries.release_pages, count=_PAGES), alone=True):
             pass
         await self._writer.empty_log()
         return deleted
@@ -231,12 +231,16 @@ class SqliteRunLog:
         if kind == "Finished":
             seq = await self._finish(draft, rules.final_state(body))
         else:
-            insert = partial(queries.insert_record, number=self._run.number, draft=draft)
-            seq = await self._writer.do(insert, durable=kind in DURABLE)
+            write = partial(self._watch.write, run=self._run, draft=draft)
+            seq = await self._writer.do(write, durable=kind in DURABLE)
         return Record(run_id=self._run_id, seq=seq, at=at, kind=kind, body=decode(text), turn=turn, call=call)
 
     async def _finish(self, draft: queries.Draft, state: RunState) -> int:
-        finish = partial(queries.finish_run, number=self._run.number, draft=draft, state=state)
+        def finish(connection: sqlite3.Connection) -> int:
+            seq = self._watch.write(connection, self._run, draft)
+            queries.finish_run(connection, self._run.number, state, draft.at)
+            return seq
+
         self._finished = True
         try:
             return await self._writer.do(
@@ -262,6 +266,7 @@ class SqliteRunLog:
     def opened(self, number: int) -> None:
         """The run is written. Called by the journal, in the writer's thread."""
         self._run.number = number
+        self._run.last = 1
         self._watch.open(self._run)
 
     def _stop_soon(self, reason: str) -> None:

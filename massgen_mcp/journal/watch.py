@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from massgen_mcp.clock import Clock
 from massgen_mcp.journal import queries
 from massgen_mcp.journal.codec import Redact
+from massgen_mcp.journal.queries import Draft
 from massgen_mcp.journal.rules import TAIL
 from massgen_mcp.journal.schema import transaction
 
@@ -31,6 +32,8 @@ class OpenRun:
     """Told the reason, in the writer's thread, when the run is to stop."""
     number: int = 0
     """In the tables; known once the run is written."""
+    last: int | None = None
+    """The seq of its newest record; None when the tables have to be asked."""
     tails: dict[str, str] = field(default_factory=dict[str, str])
     """The newest activity of each agent that has not been written. Filled by the event loop."""
     shown: dict[str, float] = field(default_factory=dict[str, float])
@@ -58,6 +61,18 @@ class Watch:
             self._beaten = time.monotonic()
         self._runs[run.number] = run
         self._version = None
+
+    def write(self, connection: sqlite3.Connection, run: OpenRun, draft: Draft) -> int:
+        """Insert a run's next record. Returns its seq."""
+        seq = 1 + (queries.last_seq(connection, run.number) if run.last is None else run.last)
+        queries.insert_record(connection, run.number, seq, draft)
+        run.last = seq
+        return seq
+
+    def rolled_back(self) -> None:
+        """What was just written is gone, so the numbers given to it are free again."""
+        for run in self._runs.values():
+            run.last = None
 
     def close(self, number: int) -> None:
         """The run is over."""

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 _LOG_LIMIT = 4 * 1024 * 1024
 """Bytes of write-ahead log that start a checkpoint."""
+_LOOK_EVERY = 32
+"""Transactions between two looks at the log's size."""
 _CHECKPOINT_PATIENCE = 100
 """Milliseconds that a checkpoint waits for other processes; they may be appending."""
 _PATIENCE = 10_000
@@ -40,6 +42,7 @@ class Writer:
         self._post = Post()
         self._full = False
         self._checkpoint_at = _LOG_LIMIT
+        self._unchecked = 0
         self.transactions = 0
         """Transactions with jobs in them that were committed."""
 
@@ -170,9 +173,14 @@ class Writer:
 
     def _commit(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[object]:
         self._sync(connection, full=any(job.durable for job in jobs))
-        with transaction(connection):
-            results = [job.work(connection) for job in jobs]
+        try:
+            with transaction(connection):
+                results = [job.work(connection) for job in jobs]
+        except Exception:
+            self._watch.rolled_back()
+            raise
         self.transactions += 1
+        self._unchecked += 1
         return results
 
     def _sync(self, connection: sqlite3.Connection, *, full: bool) -> None:
@@ -182,6 +190,9 @@ class Writer:
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         """Empty the log when it has grown, after those who wait were answered."""
+        if self._unchecked < _LOOK_EVERY:
+            return
+        self._unchecked = 0
         if self._log_size() >= self._checkpoint_at:
             self._truncate(connection)
 

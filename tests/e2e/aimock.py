@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class Aimock:
 @contextmanager
 def running_aimock(
     folder: Path, fixtures: Sequence[Fixture], *, keys: Sequence[str] = ()
-) -> Iterator[Aimock]:
+) -> Generator[Aimock]:
     """aimock on a free port until the block is left. With `keys`, it lets in only these."""
     program(E2E / "node_modules" / "@copilotkit" / "aimock" / "package.json")
     script = folder / "fixtures.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.programs import processes_with, wait_until
-from tests.e2e.teams import Stage
+from tests.e2e.stage import Stage
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ CLAUDE = E2E / "node_modules" / ".bin" / "claude"
 
 
 def program(path: Path) -> str:
-    """The path of an installed program; the test fails, saying what to run, where the right one is missing."""
+    """The path of an installed program; where it is missing the test fails and says what to run."""
     installed = E2E / "node_modules" / ".installed.json"
     if not path.exists() or not installed.exists():
         pytest.fail(f"{path} is missing. Run `make e2e`: it installs it from npm first.", pytrace=False)
@@ -29,7 +29,7 @@ def program(path: Path) -> str:
 
 
 def node() -> str:
-    """The path of node; the test fails, saying what to run, where there is none."""
+    """The path of node; where there is none the test fails and says what to run."""
     found = which("node")
     if found is None:
         pytest.fail("node is missing. Run `make e2e`: it installs it first.", pytrace=False)

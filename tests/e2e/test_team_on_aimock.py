@@ -11,7 +11,7 @@ from mcp import Client
 from mcp.types import CallToolResult, TextContent
 
 from tests.e2e.aimock import Aimock, running_aimock
-from tests.e2e.teams import KEY, Player, Stage, fixtures_for
+from tests.e2e.stage import KEY, Player, Stage, fixtures_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -27,13 +27,13 @@ MELBOURNE = Player(
 
 
 async def ask(
-    stage: Stage, mode: str = "auto", *, progress: list[tuple[float, str]] | None = None
+    stage: Stage, mode: str = "auto", *, into: list[tuple[float, str]] | None = None
 ) -> CallToolResult:
     """The reply to the question, put to the team `trio` as a host would."""
-    seen = progress if progress is not None else []
+    seen = into if into is not None else []
 
-    async def note(done: float, _total: float | None, message: str | None) -> None:  # noqa: RUF029 - the SDK awaits it
-        seen.append((done, message or ""))
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, message or ""))
 
     async with Client(stage.server, mode=mode) as client:
         assert client.protocol_version == {"auto": "2026-07-28", "legacy": "2025-11-25"}[mode]
@@ -71,7 +71,7 @@ async def test_a_clear_ballot_takes_six_requests_and_returns_the_answer_that_won
     progress: list[tuple[float, str]] = []
     with running_aimock(tmp_path, fixtures_for(players), keys=[KEY]) as aimock:
         put_on(stage, aimock, *players)
-        reply = await ask(stage, mode, progress=progress)
+        reply = await ask(stage, mode, into=progress)
         models = aimock.models()
 
     result = result_of(reply)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from tests.e2e.aimock import Fixture
 __all__ = ["KEY", "Player", "Stage", "fixtures_for"]
 
 KEY = "key-of-the-end-to-end-tests"
+_PROJECT = Path(__file__).parents[2]
 _LABELS = ("agent1.1", "agent2.1", "agent3.1")
 
 
@@ -84,14 +87,27 @@ class Stage:
 
     @property
     def environment(self) -> dict[str, str]:
-        for name in ("teams", "state", "home", "project"):
-            (self.folder / name).mkdir(exist_ok=True)
         return {
-            "HOME": str(self.folder / "home"),
-            "MASSGEN_MCP_CONFIG_DIRS": str(self.folder / "teams"),
-            "MASSGEN_MCP_STATE_DIR": str(self.folder / "state"),
+            "HOME": str(self.home),
+            "PYTHONPATH": str(_PROJECT),
+            "MASSGEN_MCP_CONFIG_DIRS": str(self._made("teams")),
+            "MASSGEN_MCP_STATE_DIR": self.mark,
             "E2E_KEY": KEY,
         }
+
+    @property
+    def home(self) -> Path:
+        return self._made("home")
+
+    @property
+    def project(self) -> Path:
+        """The working folder of the host and so of the server."""
+        return self._made("project")
+
+    def _made(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        return folder
 
     @property
     def command(self) -> list[str]:
@@ -102,8 +118,19 @@ class Stage:
     def server(self) -> StdioServerParameters:
         """The server for the SDK's own client."""
         program, *arguments = self.command
-        return StdioServerParameters(
-            command=program, args=arguments, env=self.environment, cwd=self.folder / "project"
+        return StdioServerParameters(command=program, args=arguments, env=self.environment, cwd=self.project)
+
+    def terminal(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
+        """`massgen-mcp` with these arguments, as a person without a terminal window would run it."""
+        return subprocess.run(  # noqa: S603 - our own program
+            [*self.command, *arguments],
+            env={"PATH": os.environ["PATH"], **self.environment},
+            cwd=self.project,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
         )
 
     def write_team(self, name: str, players: Sequence[Player], urls: Sequence[str]) -> None:
@@ -120,6 +147,5 @@ class Stage:
             }
             for player, url in zip(players, urls, strict=True)
         ]
-        folder = Path(self.environment["MASSGEN_MCP_CONFIG_DIRS"])
         # JSON is YAML.
-        (folder / f"{name}.yaml").write_text(json.dumps({"agents": agents}, indent=2))
+        (self._made("teams") / f"{name}.yaml").write_text(json.dumps({"agents": agents}, indent=2))

@@ -1,0 +1,73 @@
+"""What a request costs: the configuration's word, nothing for what is free, else the price table's."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from massgen_mcp.backends.info import BackendInfo
+from massgen_mcp.backends.options import Options, Price
+from massgen_mcp.backends.sdk import load
+from massgen_mcp.usage import CostSource, Usage
+
+__all__ = ["Prices", "cost_at"]
+
+_MILLION = 1_000_000
+
+
+def cost_at(price: Price, usage: Usage) -> float:
+    """US dollars for a usage at given prices; what the cache gave costs `cached`, or as much as new input."""
+    cached_price = price.input if price.cached is None else price.cached
+    cached = min(usage.cached, usage.input)
+    new = usage.input - cached
+    return (new * price.input + cached * cached_price + usage.output * price.output) / _MILLION
+
+
+class Prices:
+    """The price table. It is part of a package that is loaded when the first price is asked for; never online."""
+
+    def __init__(self) -> None:
+        self._module: ModuleType | None = None
+
+    async def cost(
+        self, info: BackendInfo, options: Options, usage: Usage, *, served: str = ""
+    ) -> tuple[float | None, CostSource]:
+        """US dollars for a usage, and who says so; None and `unknown` where nobody knows.
+
+        Args:
+            info: the backend's row.
+            options: its block of the team file; a `price` there wins.
+            usage: what is to be paid.
+            served: the model as the provider named it, tried before the one asked for.
+        """
+        if options.price is not None:
+            return cost_at(options.price, usage), "config"
+        if info.free:
+            return 0.0, "free"
+        if info.price_provider is None:
+            return None, "unknown"
+        if self._module is None:
+            self._module = await load("genai_prices")
+        asked = options.model or info.default_model or ""
+        for model in dict.fromkeys((served, info.aliases.get(asked, asked))):
+            cost = _look_up(self._module, info.price_provider, model, usage)
+            if cost is not None:
+                return cost, "table"
+        return None, "unknown"
+
+
+def _look_up(table: ModuleType, provider: str, model: str, usage: Usage) -> float | None:
+    if not model:
+        return None
+    # The table refuses a cache share above the whole, which some gateways report.
+    cached = min(usage.cached, usage.input)
+    written = min(usage.cache_write, usage.input - cached)
+    counts = table.Usage(
+        input_tokens=usage.input,
+        cache_read_tokens=cached,
+        cache_write_tokens=written,
+        output_tokens=usage.output,
+    )
+    try:
+        return float(table.calc_price(counts, model, provider_id=provider).total_price)
+    except (LookupError, ValueError):
+        return None

@@ -1,0 +1,109 @@
+"""What a person reads when a run is over: the answer on stdout, and how it came about on stderr."""
+
+from __future__ import annotations
+
+from massgen_mcp.cli.codes import ExitCode
+from massgen_mcp.runs import RunResult
+from massgen_mcp.runs.lines import RULES, duration, money
+from massgen_mcp.runs.result import AgentRow, BallotRow, Detail
+
+__all__ = ["exit_code", "footer"]
+
+_SO_FAR = "this is the best answer so far"
+_STOPPED = {
+    "deadline": f"The time was over; {_SO_FAR}.",
+    "budget": f"The budget was used up; {_SO_FAR}.",
+    "cancelled": f"The run was stopped; {_SO_FAR}.",
+}
+
+
+def exit_code(result: RunResult) -> ExitCode:
+    """What a script learns of the run."""
+    if result.status in {"cancelled", "interrupted"}:
+        return ExitCode.INTERRUPTED
+    if not result.answer:
+        return ExitCode.NO_ANSWER
+    stopped = result.status == "partial" and result.stopped_by in {"deadline", "budget"}
+    return ExitCode.PARTIAL if stopped else ExitCode.ANSWER
+
+
+def footer(result: RunResult, detail: Detail = "summary") -> list[str]:
+    """Lines below an answer: who won and why, what it cost, who differs, where the rest is."""
+    lines = [_ended(result)]
+    if detail != "answer":
+        lines += [_chosen(result), _used(result)]
+        lines += [f"{other.agent} differs: {_one_line(other.conclusion)}" for other in result.dissent]
+    if detail == "votes":
+        lines += [_ballot(vote) for vote in result.ballot]
+        lines += [_agent(row) for row in result.agents]
+    if detail != "answer":
+        lines += [f"Warning: {warning}" for warning in result.warnings]
+    lines.append(
+        f"Run {result.run_id}; every answer and vote: massgen-mcp runs show {result.run_id} --answers"
+    )
+    return [line for line in lines if line]
+
+
+def _ended(result: RunResult) -> str:
+    if not result.answer:
+        return result.error or f"No agent answered ({result.status})."
+    if result.status == "interrupted":
+        return f"The process that drove this run is gone; {_SO_FAR}."
+    if result.error:
+        return result.error
+    return _STOPPED.get(result.stopped_by, "") if result.status != "completed" else ""
+
+
+def _chosen(result: RunResult) -> str:
+    """`gemini's answer (by vote: gemini 2, claude 1)`."""
+    if not result.winner:
+        return ""
+    how = RULES.get(result.agreement.rule, result.agreement.rule) if result.agreement else ""
+    if result.agreement and result.agreement.votes:
+        how += ": " + ", ".join(f"{agent} {votes:g}" for agent, votes in result.agreement.votes.items())
+    elif result.agreement and result.agreement.merged:
+        how += ": " + "; ".join(", ".join(group) for group in result.agreement.merged)
+    return f"{result.winner}'s answer" + (f" ({how})" if how else "")
+
+
+def _used(result: RunResult) -> str:
+    """`3 agents, 6 requests, 4,210 tokens, $0.02, 12 s`."""
+    usage = result.usage
+    facts = [
+        _count(len(result.agents), "agent"),
+        _count(usage.requests, "request"),
+        _count(usage.input + usage.output, "token"),
+        money(usage.cost_usd),
+        duration(result.seconds),
+    ]
+    team = f"Team {result.team.name}: " if result.team else ""
+    return team + ", ".join(fact for fact in facts if fact)
+
+
+def _agent(row: AgentRow) -> str:
+    """`gemini (gemini-2.5-flash): voted, 2 requests, 1,240 tokens, $0.01, 4 s`."""
+    facts = [
+        row.state,
+        _count(row.requests, "request"),
+        _count(row.tokens, "token"),
+        money(row.cost_usd),
+        duration(row.seconds),
+        f"error: {_one_line(row.error)}" if row.error else "",
+    ]
+    model = f" ({row.model})" if row.model else ""
+    return f"{row.id}{model}: " + ", ".join(fact for fact in facts if fact)
+
+
+def _ballot(vote: BallotRow) -> str:
+    reason = f": {_one_line(vote.reason)}" if vote.reason else ""
+    return f"{vote.voter} voted for {vote.chose}{reason}"
+
+
+def _count(number: int, noun: str) -> str:
+    if not number:
+        return ""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,132 @@
+"""Downstream MCP servers as a team file names them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+
+from massgen_mcp.backends.urls import url_problem
+from massgen_mcp.config.base import Names, Part, Seconds, SecretText, as_tuples
+
+__all__ = ["McpSecurity", "McpServer", "McpServers"]
+
+Transport = Literal["stdio", "streamable-http"]
+
+_TRANSPORTS = {
+    "stdio": "stdio",
+    "http": "streamable-http",
+    "streamable-http": "streamable-http",
+    "streamable_http": "streamable-http",
+}
+
+
+class McpSecurity(Part):
+    """MassGen's `security`: here it can only tighten, never loosen, what the operator's policy allows."""
+
+    level: Literal["strict", "high", "moderate", "permissive"] | None = None
+    allow_localhost: bool | None = None
+    allow_private_ips: bool | None = None
+    allowed_hostnames: Names | None = None
+    resolve_dns: bool | None = None
+    allowed_executables: Names | None = None
+    env: dict[str, Any] | None = None
+
+
+class McpServer(Part):
+    """One downstream server: a program to start, or an address."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    type: Transport = "stdio"
+    command: str | None = None
+    args: tuple[SecretText, ...] = ()
+    env: dict[str, SecretText] = Field(default_factory=dict[str, SecretStr])
+    cwd: str | None = None
+    """Beside the team file; `${cwd}` is the agent's workspace."""
+    url: SecretStr | None = None
+    headers: dict[str, SecretText] = Field(default_factory=dict[str, SecretStr])
+    timeout: Seconds | None = None
+    allowed_tools: Names | None = None
+    disallowed_tools: Names = ()
+    exclude_tools: Names = ()
+    defer_loading: bool = False
+    optional: bool = False
+    """The team goes on without it when it does not start."""
+    sandbox: Literal["auto", "off"] = "auto"
+    security: McpSecurity | None = None
+    description: str | None = None
+
+    @field_validator("sandbox", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "off" if value is False else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normal(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        entry = dict(cast("Mapping[str, object]", value))
+        given = entry.get("type")
+        if given == "sse":
+            raise ValueError("the sse transport is no longer served; use type: streamable-http")
+        if isinstance(given, str):
+            entry["type"] = _TRANSPORTS.get(given, given)
+        elif "type" not in entry and "url" in entry and "command" not in entry:
+            entry["type"] = "streamable-http"
+        _split_command(entry)
+        return as_tuples(entry)
+
+    @field_validator("url", mode="after")
+    @classmethod
+    def _address(cls, value: SecretStr | None) -> SecretStr | None:
+        # An address that is only known in the run (`${VAR}` in inline YAML) is checked there.
+        if value is not None and "${" not in value.get_secret_value():
+            problem = url_problem(value.get_secret_value())
+            if problem:
+                raise ValueError(problem)
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> McpServer:
+        if self.type == "stdio" and (self.command is None or self.url is not None):
+            raise ValueError("a stdio server has a command and no url")
+        if self.type == "streamable-http" and (self.url is None or self.command is not None):
+            raise ValueError("a streamable-http server has a url and no command")
+        return self
+
+
+def _split_command(entry: dict[str, object]) -> None:
+    """`command: npx -y server` and `command: [npx, -y, server]` become a command and its arguments."""
+    command = entry.get("command")
+    words: list[object] = []
+    if isinstance(command, str) and " " in command.strip():
+        try:
+            words = [*shlex.split(command)]
+        except ValueError as error:
+            raise ValueError("the command's quotes are not closed") from error
+    elif isinstance(command, list | tuple):
+        words = [*cast("list[object]", command)]
+    if words:
+        rest = entry.get("args") or []
+        entry["command"] = words[0]
+        entry["args"] = [*words[1:], *(cast("list[object]", rest) if isinstance(rest, list | tuple) else [rest])]
+
+
+def _listed(value: object) -> object:
+    """The mapping form, `name: {...}`, as the list form."""
+    if not isinstance(value, Mapping):
+        return as_tuples(value)
+    servers: list[object] = []
+    for name, entry in cast("Mapping[str, object]", value).items():
+        if isinstance(entry, Mapping):
+            servers.append({"name": name, **cast("Mapping[str, object]", entry)})
+        else:
+            servers.append(entry)
+    return as_tuples(servers)
+
+
+McpServers = Annotated[tuple[McpServer, ...], BeforeValidator(_listed)]
+"""A list of entries with a `name` each, or a mapping of names to entries."""
