@@ -23,14 +23,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
 
 from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.info import BackendInfo
-from massgen_mcp.backends.options import Options
+from massgen_mcp.backends.options import Options, Price
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.clock import Clock, SystemClock
 from massgen_mcp.engine import Settings
@@ -41,7 +41,7 @@ from massgen_mcp.runs import Allowance, Ask, ResolvedTeam, Runs, World
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec
 from massgen_mcp.tools.toolset import NoTools
-from massgen_mcp.usage import CostSource, Usage
+from massgen_mcp.usage import Usage
 
 __all__ = ["After", "Script", "ScriptedTeam", "Step", "scripted_runs", "scripted_team"]
 
@@ -72,7 +72,7 @@ class ScriptedTeam:
     demo: bool = False
     warnings: tuple[str, ...] = ()
     price: float | None = 0.01
-    """US dollars for each request."""
+    """US dollars for each request; None: unknown."""
     secrets: Secrets = field(default_factory=Secrets)
     asked: list[tuple[str, Request]] = field(default_factory=list[tuple[str, Request]])
     """Every request made, with its agent, in order."""
@@ -99,12 +99,15 @@ class ScriptedTeam:
         return World(
             clock=self.clock,
             teams=self,
-            prices=cast("Prices", _OnePrice(self.price)),
+            prices=Prices(),
             open_journal=self._open_journal,
             open_backend=self._open_backend,
             random=lambda: Random(next(self._seeds)),  # noqa: S311 - repeatable
             secrets=self.secrets,
         )
+
+    def _price(self) -> Price | None:
+        return None if self.price is None else Price(input=self.price / _USAGE.input * 1e6, output=0)
 
     async def _open_journal(self) -> Journal:
         assert self.journal is not None
@@ -131,7 +134,7 @@ class ScriptedTeam:
                 AgentSpec(
                     id=name,
                     info=_ROW,
-                    options=Options(type="scripted", model=f"{name}-model"),
+                    options=Options(type="scripted", model=f"{name}-model", price=self._price()),
                     toolset=NoTools(),
                 )
                 for name in names
@@ -189,19 +192,8 @@ def scripted_runs(tasks: TaskGroup, **scripts: Script) -> Runs:
 
 
 _ROW = BackendInfo(type="scripted", title="Scripted", vendor="test", module="scripted", hidden=True)
-
-
-class _OnePrice:
-    """Every request costs the same; nothing is known before it is made."""
-
-    def __init__(self, price: float | None) -> None:
-        self._price = price
-
-    async def cost(
-        self, info: BackendInfo, options: Options, usage: Usage, *, served: str = ""
-    ) -> tuple[float | None, CostSource]:
-        del info, options, usage, served
-        return self._price, "unknown" if self._price is None else "table"
+_USAGE = Usage(requests=1, input=100, output=10)
+"""Of every reply."""
 
 
 class _ScriptedBackend:
@@ -234,17 +226,16 @@ class _ScriptedBackend:
         yield reply
 
     def _reply(self, step: str, request: Request) -> Reply:
-        usage = Usage(requests=1, input=100, output=10)
         kind, _, rest = step.partition(": ")
         if kind not in {"answer", "vote"}:
-            return Reply(text=step, model=self.model, usage=usage)
+            return Reply(text=step, model=self.model, usage=_USAGE)
         if kind == "answer":
             name, arguments = "new_answer", {"content": rest, "conclusion": rest.splitlines()[0]}
         else:
             text, _, reason = rest.partition(" because ")
             name, arguments = "vote", {"answer": _label(text, request), "reason": reason}
         call = ToolCall(id="call-1", name=name, arguments=json.dumps(arguments))
-        return Reply(calls=(call,), finish="tool_calls", model=self.model, usage=usage)
+        return Reply(calls=(call,), finish="tool_calls", model=self.model, usage=_USAGE)
 
     async def aclose(self) -> None:
         await anyio.lowlevel.checkpoint()

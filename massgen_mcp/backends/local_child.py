@@ -1,13 +1,14 @@
 """The embedded model's own process: native code may crash here without taking the server along.
 
-It speaks in JSON lines. In: `load` once, then `complete` and `cancel`. Out: `ready` or `failed`, then for each
-request `text`, `busy`, and one `done` or `error`. The end of its input ends it, and on Linux so does the end of
-the thread that started it. Only the standard library and xllamacpp are imported.
+It speaks in JSON lines. In: `load` once, then `complete` and `cancel`. Out: `ready` or `failed`, then for
+each request `text`, `busy`, and one `done` or `error`. The end of its input ends it, and on Linux so does the
+end of the thread that started it. Only the standard library and xllamacpp are imported.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import secrets
@@ -33,6 +34,8 @@ _CONTEXT = 4096
 """Tokens of context for each slot, where nobody says otherwise and the model was trained for as much."""
 _BATCH = 256
 """Tokens of a prompt worked through between two looks at whether the request was cancelled."""
+
+_STREAMED = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
 
 
 class Native(Protocol):
@@ -60,8 +63,7 @@ def open_native(path: str, *, context: int, threads: int, slots: int) -> Native:
         ImportError: xllamacpp is not installed or can't be loaded here.
         Exception: whatever the engine has to say against the model.
     """
-    import xllamacpp  # noqa: PLC0415 - this process exists to import it, and tells why it can't
-
+    xllamacpp: Any = importlib.import_module("xllamacpp")
     params = xllamacpp.CommonParams()
     params.model.path = path
     params.n_ctx = context * slots
@@ -82,7 +84,7 @@ Open: TypeAlias = Callable[..., Native]
 
 
 class Serve:
-    """One conversation with the parent. Each request runs in a thread of its own, the engine has the slots."""
+    """One conversation with the parent. Each request has a thread of its own; the engine has the slots."""
 
     def __init__(self, send: Send, open_engine: Open) -> None:
         self._send = send
@@ -126,24 +128,22 @@ class Serve:
         number = message["id"]
         reply = _Reply(number, self._send, self._running[number])
         try:
-            if self._native is None:
-                raise RuntimeError("no model is loaded")
-            chat = message["kind"] == "chat"
-            run = self._native.handle_chat_completions if chat else self._native.handle_completions
-            run(
-                {
-                    **message["body"],
-                    "stream": True,
-                    "stream_options": {"include_usage": True},
-                    "return_progress": True,
-                },
-                reply.take,
-            )
+            body = {**message["body"], **_STREAMED}
+            if message["kind"] == "chat":
+                self._loaded.handle_chat_completions(body, reply.take)
+            else:
+                self._loaded.handle_completions(body, reply.take)
         except Exception as error:  # noqa: BLE001 - the edge of this process; the parent raises it
             reply.fail("native", f"{type(error).__name__}: {error}")
         finally:
             del self._running[number]
             reply.close()
+
+    @property
+    def _loaded(self) -> Native:
+        if self._native is None:
+            raise RuntimeError("no model is loaded")
+        return self._native
 
     @staticmethod
     def _start(run: Callable[[Message], None], message: Message) -> None:
@@ -185,7 +185,7 @@ class _Reply:
         if self._finish is None:
             self.fail("native", "the reply ended without a reason")
             return
-        details = self._usage.get("prompt_tokens_details") or {}
+        details: Mapping[str, Any] = self._usage.get("prompt_tokens_details") or {}
         self._tell(
             {
                 "event": "done",

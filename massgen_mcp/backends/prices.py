@@ -23,7 +23,7 @@ def cost_at(price: Price, usage: Usage) -> float:
 
 
 class Prices:
-    """The price table. It is part of a package that is loaded when the first price is asked for; never online."""
+    """The price table of a package that is loaded when the first price is asked for; never online."""
 
     def __init__(self) -> None:
         self._module: ModuleType | None = None

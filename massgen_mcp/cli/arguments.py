@@ -23,6 +23,7 @@ __all__ = ["COMMANDS", "parse"]
 COMMANDS = ("ask", "serve", "validate", "backends", "runs", "trust")
 
 _TASKS = ("research", "coding", "analysis", "cheap", "private")
+_MOST_RUNS = 10_000
 _COMMAND_LIKE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -161,7 +162,7 @@ def _backends(command: argparse.ArgumentParser) -> None:
     _config_dirs(command)
 
 
-def _runs(command: argparse.ArgumentParser) -> None:
+def _runs(command: _Parser) -> None:
     actions = command.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     listing = _command(actions, "list", "the latest runs, newest first", "massgen-mcp runs list --limit 50")
     listing.add_argument("--limit", metavar="N", type=_count, default=20, help="how many (default: 20)")
@@ -176,8 +177,9 @@ def _runs(command: argparse.ArgumentParser) -> None:
     )
     show.add_argument("run_id", metavar="RUN_ID", nargs="?", help="absent: the latest run")
     how = show.add_mutually_exclusive_group()
-    how.add_argument("--answers", action="store_true", help="with every agent's answer and vote")
+    how.add_argument("--answers", action="store_true", help="the whole report: every answer and vote")
     how.add_argument("--jsonl", action="store_true", help="the run's log, a JSON object a line")
+    show.add_argument("--follow", action="store_true", help="first tell what happens until it is over")
     cancel = _command(
         actions,
         "cancel",
@@ -248,6 +250,6 @@ def _days(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 10000")
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_RUNS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MOST_RUNS}")
     return int(text)

@@ -7,18 +7,17 @@ from argparse import Namespace
 from collections.abc import Mapping
 
 import anyio
-from rich.markdown import Markdown
 
 from massgen_mcp.backends.registry import backend_info, suggest
-from massgen_mcp.cli.closing import exit_code, footer
+from massgen_mcp.cli.closing import exit_code, say_footer, show_markdown
 from massgen_mcp.cli.codes import ExitCode
-from massgen_mcp.cli.live import console_for, watch
+from massgen_mcp.cli.live import watch
 from massgen_mcp.cli.stopping import Stopping
 from massgen_mcp.cli.streams import read_stdin, say, say_json
 from massgen_mcp.cli.world import MakeRuns, within_runs
 from massgen_mcp.errors import RequestRefused
 from massgen_mcp.runs import Allowance, Ask, RunHandle, RunResult, Runs
-from massgen_mcp.text import visible
+from massgen_mcp.secrets import Secrets
 
 __all__ = ["run"]
 
@@ -32,24 +31,59 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
     ask = _ask(args)
 
     async def work(runs: Runs) -> int:
-        return await _answer(runs, ask, args, environ)
+        handle = await runs.start(ask)
+        result = await _watched(handle, runs.secrets, environ)
+        if result is None:
+            say(sys.stderr, f"Left it. What it has so far: massgen-mcp runs show {handle.run_id} --answers")
+            return ExitCode.INTERRUPTED
+        if args.json:
+            say_json(sys.stdout, runs.secrets.redact_value(result.public(args.detail)))
+        else:
+            if result.answer:
+                show_markdown(runs.secrets.redact(result.answer), environ)
+            say_footer(result, args.detail, redact=runs.secrets.redact)
+        return exit_code(result)
 
     return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=args.config_dirs)
 
 
-async def _answer(runs: Runs, ask: Ask, args: Namespace, environ: Mapping[str, str]) -> int:
-    handle: RunHandle | None = None
+async def _watched(handle: RunHandle, secrets: Secrets, environ: Mapping[str, str]) -> RunResult | None:
+    """The result; None when the person at the terminal did not want to wait for it."""
+    stopping = Stopping(handle)
     result: RunResult | None = None
-    async with anyio.create_task_group() as tasks:
-        stopping = Stopping(tasks.cancel_scope)
-        await tasks.start(stopping.listen)
-        handle = await runs.start(ask)
-        stopping.of(handle)
-        await watch(handle, stopping, environ=environ, redact=runs.secrets.redact)
-        result = await handle.wait()
-        tasks.cancel_scope.cancel()
-    if result is None:
-        _say_left(handle)
-        return ExitCode.INTERRUPTED
-    _show(result, args, environ, runs)
-    return exit_code(result)
+    with stopping.taken():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stopping.listen, tasks.cancel_scope)
+            await watch(handle, stopping, environ=environ, redact=secrets.redact)
+            result = await handle.wait()
+            tasks.cancel_scope.cancel()
+    return result
+
+
+def _ask(args: Namespace) -> Ask:
+    if args.question == "-" and args.context == "-":
+        raise RequestRefused("Only one of QUESTION and --context can be read from stdin.")
+    if args.team and (args.model or args.backend):
+        raise RequestRefused("Give --team, or --model and --backend, not both.")
+    return Ask(
+        question=read_stdin("QUESTION") if args.question == "-" else args.question,
+        context=read_stdin("--context") if args.context == "-" else args.context,
+        team=args.team,
+        agents=_agents(args.model, args.backend),
+        strategy=args.strategy,
+        budget=Allowance(usd=args.budget, seconds=args.seconds),
+    )
+
+
+def _agents(models: list[str], backend: str | None) -> tuple[str, ...]:
+    """`--model` and `--backend` in the shorthand of `ask_team`: `grok/grok-3-mini`."""
+    if backend is None:
+        return tuple(models)
+    info = backend_info(backend)
+    if info is None:
+        meant = suggest(backend)
+        hint = f" Did you mean '{meant}'?" if meant else " `massgen-mcp backends` lists them."
+        raise RequestRefused(f"Unknown backend {backend!r}.{hint}")
+    if not models and info.default_model is None:
+        raise RequestRefused(f"--backend {backend} has no model of its own choice: add --model.")
+    return tuple(f"{backend}/{model}" for model in models or [info.default_model])

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
+
+from rich.markdown import Markdown
+
 from massgen_mcp.cli.codes import ExitCode
+from massgen_mcp.cli.consoles import console_for, is_screen
+from massgen_mcp.cli.streams import say
 from massgen_mcp.runs import RunResult
 from massgen_mcp.runs.lines import RULES, duration, money
 from massgen_mcp.runs.result import AgentRow, BallotRow, Detail
+from massgen_mcp.text import visible
 
-__all__ = ["exit_code", "footer"]
+__all__ = ["exit_code", "footer", "say_footer", "show_markdown"]
 
 _SO_FAR = "this is the best answer so far"
 _STOPPED = {
@@ -25,6 +33,25 @@ def exit_code(result: RunResult) -> ExitCode:
         return ExitCode.NO_ANSWER
     stopped = result.status == "partial" and result.stopped_by in {"deadline", "budget"}
     return ExitCode.PARTIAL if stopped else ExitCode.ANSWER
+
+
+def show_markdown(text: str, environ: Mapping[str, str]) -> None:
+    """A text on stdout: formatted on a screen, the very Markdown everywhere else."""
+    console = console_for(sys.stdout, environ)
+    if is_screen(console):
+        # Without hyperlinks: a link must show where it leads.
+        console.print(Markdown(visible(text), hyperlinks=False))
+    else:
+        say(sys.stdout, text)
+    sys.stdout.flush()
+
+
+def say_footer(result: RunResult, detail: Detail, *, redact: Callable[[str], str]) -> None:
+    """The footer on stderr, set off from an answer above it on the same screen."""
+    if result.answer and sys.stdout.isatty():
+        say(sys.stderr, "")
+    for line in footer(result, detail):
+        say(sys.stderr, redact(line))
 
 
 def footer(result: RunResult, detail: Detail = "summary") -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from massgen_mcp.cli.view import Frame, Lane
 from massgen_mcp.journal import Record
 from massgen_mcp.runs import RunHandle
@@ -12,8 +14,9 @@ __all__ = ["Spectator"]
 class Spectator:
     """Watches one run of this process. Only ever reads."""
 
-    def __init__(self, handle: RunHandle) -> None:
+    def __init__(self, handle: RunHandle, redact: Callable[[str], str] = str) -> None:
         self._handle = handle
+        self._redact = redact
         self._newest: dict[str, str] = {}
         self._since: dict[str, float] = {}
         self._spent: dict[str, float] = {}
@@ -63,7 +66,7 @@ class Spectator:
                     seconds=self._seconds(agent.id),
                     tokens=agent.tokens,
                     cost_usd=agent.cost_usd,
-                    newest=self._newest.get(agent.id, ""),
+                    newest=self._redact(self._newest.get(agent.id, "")),
                 )
                 for agent in status.agents
             ),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
 
 import anyio
-from anyio.abc import TaskStatus
 
 from massgen_mcp.runs import RunHandle
 
@@ -13,32 +14,36 @@ __all__ = ["Stopping"]
 
 
 class Stopping:
-    """Listens for the wish to stop. Once `scope` is cancelled nobody waits for the run any more."""
+    """The wish of a person, or of the system, to stop one run."""
 
-    def __init__(self, scope: anyio.CancelScope) -> None:
+    def __init__(self, handle: RunHandle) -> None:
         self.asked = False
-        """Somebody wants the run to stop; it ends with the best answer so far."""
-        self._scope = scope
-        self._handle: RunHandle | None = None
-
-    def of(self, handle: RunHandle) -> None:
-        """From now on there is a run to stop."""
+        """The run was told to stop; it ends with the best answer so far."""
         self._handle = handle
+        self._signals: AsyncIterator[signal.Signals] | None = None
 
-    async def listen(self, *, task_status: TaskStatus[None]) -> None:
-        """Listen until cancelled."""
+    @contextmanager
+    def taken(self) -> Generator[None]:
+        """For the time of the block the signals come here instead of ending the program."""
         try:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                task_status.started()
-                async for _ in signals:
-                    self._stop()
+            receiver = anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
+            self._signals = receiver.__enter__()
         except NotImplementedError:
-            # Windows: Ctrl-C ends the program at once.
-            task_status.started()
+            # Windows has no such receiver: there Ctrl-C ends the program at once.
+            yield
+            return
+        try:
+            yield
+        finally:
+            receiver.__exit__(None, None, None)
 
-    def _stop(self) -> None:
-        if self.asked or self._handle is None:
-            self._scope.cancel()
-        else:
-            self._handle.cancel("the person at the terminal stopped it")
-        self.asked = True
+    async def listen(self, leave: anyio.CancelScope) -> None:
+        """Stop the run at the first signal and cancel `leave` at the second."""
+        if self._signals is None:
+            return
+        async for _ in self._signals:
+            if self.asked:
+                leave.cancel()
+            else:
+                self.asked = True
+                self._handle.cancel("the person at the terminal stopped it")

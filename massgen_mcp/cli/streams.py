@@ -23,7 +23,7 @@ def say(stream: TextIO, text: str) -> None:
 
 
 def say_raw(stream: TextIO, text: str) -> None:
-    """One or more lines as they are; characters outside the stream's encoding as `\\u1234`."""
+    """One or more lines as they are; what the stream can't carry is escaped."""
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 

@@ -1,4 +1,4 @@
-"""How a run in motion looks: a frame of facts in, lines of text out. Pure, so that it can be tested as a table."""
+"""How a run in motion looks: a frame of facts in, lines of text out. Pure: a table tests it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MARKS = {
     "answered": ("✓", "green"),
     "voted": ("✓", "green"),
     "presented": ("✓", "green"),
-    "abstained": ("–", "yellow"),
-    "stopped": ("–", "yellow"),
+    "abstained": ("-", "yellow"),
+    "stopped": ("-", "yellow"),
     "failed": ("✗", "red"),
 }
 _NAME, _MODEL, _STATE = 16, 34, 9
@@ -68,7 +68,7 @@ def draw(frame: Frame, *, width: int, height: int) -> Text:
     width = max(20, width - 1)  # some terminals wrap when the last column is filled
     rows = [_head(frame, width)]
     table = [_figures(lane) for lane in frame.lanes]
-    widths = [max(column) for column in zip(*([cell_len(cell) for cell in row] for row in table), strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
     with_text = 2 * len(frame.lanes) + 1 < height
     for lane, cells in zip(frame.lanes, table, strict=True):
         figures = "".join(_GAP + cell.rjust(most) for cell, most in zip(cells, widths, strict=True) if most)

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
+from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.errors import MassgenError
 from massgen_mcp.runs import Runs
 from massgen_mcp.runs.open import open_runs
@@ -48,10 +49,11 @@ def within_runs(
     make = make_runs or open_runs
 
     async def begin() -> int | Exception:
+        ended: int | Exception = ExitCode.INTERRUPTED
         async with anyio.create_task_group() as tasks:
             try:
                 async with make(tasks, place="terminal", config_dirs=config_dirs, environ=environ) as runs:
-                    ended: int | Exception = await work(runs)
+                    ended = await work(runs)
             except (MassgenError, BrokenPipeError) as error:
                 ended = error
             # What is still in motion was not waited for on purpose.

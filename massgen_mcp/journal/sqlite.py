@@ -99,9 +99,12 @@ class SqliteJournal:
             team=self._redact(team),
             owner=self._owner,
         )
-        # A run without a pen would look alive for as long as this process lives.
-        with anyio.CancelScope(shield=True):
+        try:
             await self._writer.do(self._present(insert), done=log.opened)
+        except anyio.get_cancelled_exc_class():
+            # A run without a pen would look alive for as long as this process lives.
+            self._writer.soon(log.leave)
+            raise
         return log
 
     def _present(self, insert: Callable[[sqlite3.Connection], int]) -> Callable[[sqlite3.Connection], int]:
@@ -268,6 +271,11 @@ class SqliteRunLog:
         self._run.number = number
         self._run.last = 1
         self._watch.open(self._run)
+
+    def leave(self, connection: sqlite3.Connection) -> None:
+        """Nobody will write to this run. Called by the journal, in the writer's thread."""
+        self._watch.close(self._run.number)
+        queries.abandon(connection, [self._run.number])
 
     def _stop_soon(self, reason: str) -> None:
         self._writer.on_loop(self._stop, reason)

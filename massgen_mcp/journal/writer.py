@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -79,6 +80,11 @@ class Writer:
             RunNotFound: `work` says so.
         """
         return await self._post.send(work, durable=durable, alone=alone, done=done)
+
+    def soon(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Run `work` after what was sent before, without waiting. Nobody is told if it fails."""
+        with suppress(JournalError):
+            self._post.send(work).add_done_callback(_unheard)
 
     async def close(self) -> None:
         """Finish what was sent, mark open runs as left, and close the file.
@@ -229,6 +235,11 @@ class Writer:
 
 def _nothing(_: sqlite3.Connection) -> None:
     pass
+
+
+def _unheard(future: asyncio.Future[object]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _is_busy(error: Exception) -> bool:

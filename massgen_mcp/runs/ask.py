@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from massgen_mcp.errors import RequestRefused
 
 __all__ = ["Allowance", "Ask"]
 
+Amount = TypeVar("Amount", int, float)
 _QUESTION_LIMIT = 200_000
 
 
@@ -30,7 +32,7 @@ class Allowance:
         )
 
 
-def _lower(mine: float | None, other: float | None) -> float | None:
+def _lower(mine: Amount | None, other: Amount | None) -> Amount | None:
     limits = [limit for limit in (mine, other) if limit is not None]
     return min(limits) if limits else None
 

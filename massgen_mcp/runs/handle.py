@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import anyio
@@ -65,7 +65,7 @@ class RunHandle:
         self.run.cancel(reason)
 
     @contextmanager
-    def listen(self) -> Iterator[Listener]:
+    def listen(self) -> Generator[Listener]:
         """The run's records from now on."""
         with self.run.log.listen() as listener:
             if self.result is not None:

@@ -18,7 +18,7 @@ from massgen_mcp import __version__
 from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.clock import Clock
-from massgen_mcp.engine import Settings
+from massgen_mcp.engine import Board, Member, Settings
 from massgen_mcp.errors import MassgenError, RunNotFound
 from massgen_mcp.journal import Journal, MemoryJournal, RunLog, RunRow, summarise
 from massgen_mcp.runs.ask import Allowance, Ask
@@ -184,7 +184,7 @@ class Runs:
             return handle.status()
         journal = await self.journal()
         row = await journal.row(run_id)
-        return result_of_record(row, summarise(await journal.read(run_id)))
+        return result_of_record(row, summarise(await journal.read(run_id), state=row.state))
 
     async def wait(self, run_id: str, seconds: float) -> RunResult:
         """The result as soon as the run is over, or how far it is after `seconds`.
@@ -256,6 +256,7 @@ class Runs:
                 {"id": agent.id, "backend": agent.info.type, "model": agent.options.model}
                 for agent in spec.agents
             ],
+            "labels": dict(Board.begin([Member(id=agent.id) for agent in spec.agents], spec.settings).labels),
             "seed": spec.settings.seed,
             "prompts": PROMPTS_VERSION,
             "version": __version__,

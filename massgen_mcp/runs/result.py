@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,7 +37,7 @@ class Agreement(_Part):
     margin: float | None = None
     votes: dict[str, float] = Field(default_factory=dict)
     """Agent -> votes for its answer, on the ballot that decided."""
-    merged: list[list[str]] = Field(default_factory=list)
+    merged: list[list[str]] = Field(default_factory=list[list[str]])
     """Agents whose conclusions were equal."""
 
 
@@ -135,9 +135,10 @@ class RunResult(_Part):
 
 def _slim(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _slim(item) for key, item in value.items() if not _empty(item)}
+        items = cast("dict[str, Any]", value).items()
+        return {key: _slim(item) for key, item in items if not _empty(item)}
     if isinstance(value, list):
-        return [_slim(item) for item in value]
+        return [_slim(item) for item in cast("list[Any]", value)]
     if isinstance(value, float):
         return round(value, 6)
     return value

@@ -7,7 +7,7 @@ up the run. What an agent is doing right now is activity, not an event: it is co
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -100,7 +100,7 @@ class EventLog:
             await self._log.activity(agent, self._tails[agent])
 
     @contextmanager
-    def listen(self) -> Iterator[Listener]:
+    def listen(self) -> Generator[Listener]:
         """A `Listener` for the time of the block."""
         listener = Listener()
         self._listeners.add(listener)

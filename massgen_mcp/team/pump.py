@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -97,16 +97,22 @@ class TeamRun:
         """
         self._began = self._ports.clock.monotonic()
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._keep_time)
-                tasks.start_soon(self._watch)
-                outcome = await self._pump(tasks)
-                tasks.cancel_scope.cancel()
+            return await self._drive()
         except BaseExceptionGroup as group:
             raise _cause(group) from group
         finally:
             await self._close()
-        return Ended(outcome=outcome, board=self.board, seconds=self.seconds)
+
+    async def _drive(self) -> Ended:
+        ended: Ended | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._keep_time)
+            tasks.start_soon(self._watch)
+            ended = Ended(outcome=await self._pump(tasks), board=self.board, seconds=self.seconds)
+            tasks.cancel_scope.cancel()
+        if ended is None:
+            raise AssertionError
+        return ended
 
     async def _pump(self, tasks: TaskGroup) -> Outcome:
         step = self._strategy.start(self.board)
@@ -266,9 +272,12 @@ class TeamRun:
                     await seat.backend.aclose()
 
 
-def _cause(group: BaseExceptionGroup) -> BaseException:
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error that ended a run; a cancellation from outside only if there is nothing else."""
     leaves = [
-        _cause(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions
+        _cause(cast("BaseExceptionGroup[BaseException]", error))
+        if isinstance(error, BaseExceptionGroup)
+        else error
+        for error in group.exceptions
     ]
     return next((error for error in leaves if isinstance(error, Exception)), leaves[0])

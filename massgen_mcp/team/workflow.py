@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from massgen_mcp.backends.info import Workflow
 from massgen_mcp.messages import Reply, ToolCall, ToolSpec, parse_arguments
@@ -195,7 +195,7 @@ def _read_vote(call: ToolCall, arguments: dict[str, Any], wanted: Wanted) -> Dec
         return _slip(call, f"{label!r} is {known}. Valid labels: {valid}.", vote=True)
     reason, extra = arguments.get("reason"), arguments.get("add")
     known_labels = {*wanted.labels, *wanted.others}
-    named = [_label(item) for item in extra] if isinstance(extra, list) else []  # pyright: ignore[reportUnknownVariableType] - JSON from a model
+    named = [_label(item) for item in cast("list[object]", extra)] if isinstance(extra, list) else []
     add = tuple(dict.fromkeys(item for item in named if item in known_labels and item != label))
     return Cast(label=label, reason=reason if isinstance(reason, str) else "", add=add, call=call)
 

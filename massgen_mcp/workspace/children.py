@@ -11,10 +11,11 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from subprocess import PIPE
 
 import anyio
-from anyio.abc import ByteReceiveStream, ByteSendStream, Process
+from anyio.abc import ByteSendStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 __all__ = ["Child", "ChildLost", "launch", "own_environment"]
@@ -32,7 +33,7 @@ _INHERITED = (
 """Where native libraries and devices are found; none holds a secret."""
 
 
-class ChildLost(Exception):  # noqa: N818 - named for what happened
+class ChildLost(Exception):
     """The child ended, or what it says can't be read. The text says how, with its last words."""
 
 
@@ -157,9 +158,9 @@ async def launch(command: Sequence[str], *, environ: Mapping[str, str], max_line
 
 
 def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a Python child of ours, made from nothing: our import path and no variable of a user."""
+    """The environment of a Python child of ours, made from nothing: our import path, none of the user's."""
     kept = {name: environ[name] for name in _INHERITED if name in environ}
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     return {**kept, "PYTHONPATH": path, "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 

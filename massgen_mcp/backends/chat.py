@@ -1,0 +1,261 @@
+"""Chat completions: every server and provider that speaks OpenAI's older API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import httpx2
+from pydantic import Field
+
+from massgen_mcp.backends.body import body_of
+from massgen_mcp.backends.chat_parameters import Parameters, refused_by
+from massgen_mcp.backends.chat_reading import Reading
+from massgen_mcp.backends.chat_wire import to_messages, to_response_format, to_tool_choice, to_tools
+from massgen_mcp.backends.context import BackendContext
+from massgen_mcp.backends.failures import Failures
+from massgen_mcp.backends.info import BackendInfo
+from massgen_mcp.backends.keys import find_key
+from massgen_mcp.backends.openai_sdk import explain, open_client, sdk_errors
+from massgen_mcp.backends.options import Options as BaseOptions
+from massgen_mcp.backends.pause import SharedPause
+from massgen_mcp.backends.reasoning import Effort, Reasoning, Verbosity
+from massgen_mcp.backends.servers import address_of, find_model
+from massgen_mcp.backends.urls import host_of, is_loopback
+from massgen_mcp.errors import BackendError
+from massgen_mcp.messages import Delta, Request
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, AsyncStream
+    from openai.types.chat import ChatCompletionChunk
+
+__all__ = ["Backend", "Options", "connect"]
+
+_UNPROCESSABLE = (400, 422)
+_MOST_REFUSALS = 6
+"""Parameters that one request may lose before it is given up."""
+
+_QUIRKS: dict[str, frozenset[str]] = {
+    "zai": frozenset({"tool_choice"}),  # GLM knows `auto` alone
+}
+_OPENROUTER = "openrouter.ai"
+_DEEP = frozenset({"high", "xhigh", "max"})
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "seed",
+    "stop",
+    "verbosity",
+    "parallel_tool_calls",
+    "top_k",
+    "top_a",
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "repeat_penalty",
+    "length_penalty",
+    "min_tokens",
+    "ignore_eos",
+    "separate_reasoning",
+    "chat_template_kwargs",
+    "thinking",
+)
+
+_Penalty = Annotated[float, Field(ge=-2, le=2)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Positive = Annotated[float, Field(gt=0)]
+
+
+class Options(BaseOptions):
+    """The backend block of every type that speaks chat completions.
+
+    Sampling keys that are not OpenAI's own go into the request's body as they are.
+    """
+
+    port: Annotated[int, Field(gt=0, lt=65536)] | None = None
+    """Of a server on this machine, instead of `base_url`."""
+    frequency_penalty: _Penalty | None = None
+    presence_penalty: _Penalty | None = None
+    logit_bias: dict[str, float] | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    top_a: _Share | None = None
+    min_p: _Share | None = None
+    typical_p: _Share | None = None
+    repetition_penalty: _Positive | None = None
+    repeat_penalty: _Positive | None = None
+    length_penalty: float | None = None
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    ignore_eos: bool | None = None
+    separate_reasoning: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    thinking: dict[str, Any] | None = None
+    """As GLM and DeepSeek take it: `{type: enabled}`."""
+    reasoning: Reasoning | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Verbosity | None = None
+    parallel_tool_calls: bool | None = None
+    echo_reasoning: bool = False
+    """Give the model's reasoning back to it inside a tool loop, where a server wants that."""
+
+    @property
+    def effort(self) -> Effort | None:
+        """How deeply to think, however it was written."""
+        return self.reasoning_effort or (self.reasoning.effort if self.reasoning else None)
+
+
+class Backend:
+    """One model behind chat completions, asked over the official SDK and the shared pool."""
+
+    def __init__(
+        self,
+        *,
+        options: Options,
+        info: BackendInfo,
+        model: str,
+        client: AsyncOpenAI,
+        failures: Failures,
+        pause: SharedPause,
+        refused: set[str],
+        errors: tuple[type[Exception], ...],
+    ) -> None:
+        self._options = options
+        self._info = info
+        self._model = model
+        self._client = client
+        self._failures = failures
+        self._pause = pause
+        self._refused = refused
+        self._errors = errors
+        self._quirks = _QUIRKS.get(info.type, frozenset())
+        self._search = options.enable_web_search
+        self._openrouter = str(client.base_url.host) == _OPENROUTER
+
+    @property
+    def info(self) -> BackendInfo:
+        """The backend's row."""
+        return self._info
+
+    @property
+    def model(self) -> str:
+        """The model asked for."""
+        return self._model
+
+    @property
+    def pause(self) -> SharedPause:
+        """The pause shared by all who use this key at this address."""
+        return self._pause
+
+    @property
+    def deep(self) -> bool:
+        """Whether the model was told to reason at length."""
+        return self._options.effort in _DEEP
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta]]:
+        """Borrow the stream of one attempt; parameters a model refuses are left out within it."""
+        async with aclosing(self._deltas(request)) as deltas:
+            yield deltas
+
+    async def aclose(self) -> None:
+        """Nothing is this backend's alone: the client's connections are the pool's."""
+
+    async def _deltas(self, request: Request) -> AsyncGenerator[Delta]:
+        stream, parameters, requests = await self._open(request)
+        reading = Reading(self._failures, turn=len(request.messages))
+        try:
+            async with stream:
+                terminated = await self._is_whole(stream.response)
+                async for chunk in self._chunks(stream, whole=terminated):
+                    for delta in reading.feed(chunk):
+                        yield delta
+                terminated = terminated or body_of(stream.response).done
+        except self._errors as error:
+            raise explain(error, self._failures) from error
+        yield reading.reply(
+            terminated=terminated, requests=requests, warnings=self._warnings(parameters)
+        )
+
+    async def _open(self, request: Request) -> tuple[AsyncStream[ChatCompletionChunk], Parameters, int]:
+        """Send the request, without what the model refuses. Also: what was sent, and how many requests."""
+        create = cast("Any", self._client.chat.completions.create)
+        body = self._body(request)
+        for sent in range(1, _MOST_REFUSALS + 1):
+            parameters = Parameters(self._wanted(request), self._refused | self._quirks)
+            try:
+                stream: AsyncStream[ChatCompletionChunk] = await create(
+                    **body, **parameters.arguments(self._options.extra_body)
+                )
+            except self._errors as error:
+                failure = explain(error, self._failures)
+                failure.requests *= sent
+                name = self._refusal(error, failure, parameters)
+                if name is None or sent == _MOST_REFUSALS:
+                    raise failure from error
+                self._refused.add(name)
+            else:
+                return stream, parameters, sent
+        raise AssertionError
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": to_messages(request, echo_reasoning=self._options.echo_reasoning),
+            "stream": True,
+        }
+        if request.tools:
+            body["tools"] = to_tools(request.tools)
+        return body
+
+    def _wanted(self, request: Request) -> dict[str, Any]:
+        options = self._options
+        wanted = {name: getattr(options, name) for name in _SAMPLING}
+        wanted["stream_options"] = {"include_usage": True}
+        wanted["max_tokens"] = request.max_tokens or options.max_tokens
+        if self._openrouter and options.reasoning is not None:
+            wanted["reasoning"] = options.reasoning.model_dump(exclude_none=True)
+        else:
+            wanted["reasoning_effort"] = options.effort
+        if request.tools and request.tool_choice is not None:
+            wanted["tool_choice"] = to_tool_choice(request.tool_choice)
+        if request.schema is not None:
+            wanted["response_format"] = to_response_format(request.schema)
+        if self._search:
+            wanted["plugins"] = [{"id": "web"}]
+        return wanted
+
+    def _refusal(self, error: Exception, failure: BackendError, parameters: Parameters) -> str | None:
+        """The parameter that a refusal is about."""
+        if failure.kind != "bad_request" or getattr(error, "status_code", None) not in _UNPROCESSABLE:
+            return None
+        param: object = getattr(error, "param", None)
+        return refused_by(parameters.names, param if isinstance(param, str) else None, str(error))
+
+    def _warnings(self, parameters: Parameters) -> tuple[str, ...]:
+        told = (name for name in parameters.left_out if name not in self._quirks)
+        return tuple(f"{self._failures.title} does not take {name} for {self._model}; left out." for name in told)
+
+    async def _is_whole(self, response: httpx2.Response) -> bool:
+        """Whether the reply came in one piece although a stream was asked for, as some gateways do.
+
+        Raises:
+            BackendError: it is something else than a stream or a reply.
+        """
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in {"text/event-stream", "application/json"}:
+            raise self._failures.broken(f"it is {kind or 'of no type'}, not a stream of events")
+        return kind == "application/json"
+
+    async def _chunks(
+        self, stream: AsyncStream[ChatCompletionChunk], *, whole: bool
+    ) -> AsyncIterator[ChatCompletionChunk]:
+        if not whole:
+            async for chunk in stream:
+                yield chunk
+            return
+        yield self._from_one_piece(await stream.response.aread())

@@ -1,0 +1,86 @@
+"""The parameters of a chat completion: what the team file sets, what a model refuses, what was left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+__all__ = ["Parameters", "refused_by"]
+
+_ARGUMENTS = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "max_completion_tokens",
+        "max_tokens",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "reasoning_effort",
+        "response_format",
+        "seed",
+        "stop",
+        "stream_options",
+        "temperature",
+        "tool_choice",
+        "top_p",
+        "verbosity",
+    }
+)
+"""Arguments of the SDK's call; every other parameter goes into the body beside them."""
+
+_ORDINARY_WORDS = frozenset({"plugins", "reasoning", "seed", "stop", "thinking"})
+_QUOTE = "['\"`]"
+
+
+class Parameters:
+    """What to send besides model, messages and tools.
+
+    Args:
+        wanted: by name; None is left out.
+        refused: names that this model refused before.
+    """
+
+    def __init__(self, wanted: Mapping[str, Any], refused: Collection[str]) -> None:
+        present = {name: value for name, value in wanted.items() if value is not None}
+        self.left_out = tuple(sorted(name for name in present if name in refused))
+        self._sent = {name: value for name, value in present.items() if name not in refused}
+        if "max_tokens" in self.left_out and "max_completion_tokens" not in refused:
+            # The same limit under the name that newer models want.
+            self._sent["max_completion_tokens"] = present["max_tokens"]
+            self.left_out = tuple(name for name in self.left_out if name != "max_tokens")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What is sent."""
+        return frozenset(self._sent)
+
+    def arguments(self, extra_body: Mapping[str, Any]) -> dict[str, Any]:
+        """As keyword arguments of the SDK's call; `extra_body` of the team file wins over all others."""
+        known = {name: value for name, value in self._sent.items() if name in _ARGUMENTS}
+        others = {name: value for name, value in self._sent.items() if name not in _ARGUMENTS}
+        body = {**others, **extra_body}
+        return {**known, "extra_body": body} if body else known
+
+
+def refused_by(sent: Collection[str], param: str | None, words: str) -> str | None:
+    """Which of the parameters sent a provider's refusal is about; None when it is about something else.
+
+    Args:
+        sent: names of parameters.
+        param: the field the provider names, as `reasoning.effort`.
+        words: what it says.
+    """
+    field = (param or "").replace("[", ".").split(".")[0]
+    if field in sent:
+        return field
+    found = [name for name in sorted(sent, key=len, reverse=True) if _mentions(words, name)]
+    return found[0] if found else None
+
+
+def _mentions(words: str, name: str) -> bool:
+    quoted = rf"{_QUOTE}{name}(?:{_QUOTE}|\.)"
+    named = rf"\b(?:parameter|argument|field|option|key)s?\b:? ?(?:supplied: ?)?{name}\b"
+    if re.search(f"{quoted}|{named}", words):
+        return True
+    return name not in _ORDINARY_WORDS and re.search(rf"\b{name}\b", words) is not None

@@ -1,0 +1,30 @@
+"""rich, set up so that nothing anybody wrote is taken for markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TextIO
+
+from rich.console import Console
+
+__all__ = ["console_for", "is_screen"]
+
+_WIDE = 160
+"""Columns of a table that goes to a file or another program."""
+
+
+def console_for(stream: TextIO, environ: Mapping[str, str]) -> Console:
+    """A console on that stream: no markup, no emoji codes, no guesses at what to highlight."""
+    return Console(
+        file=stream,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=None if stream.isatty() else _WIDE,
+        _environ=environ,
+    )
+
+
+def is_screen(console: Console) -> bool:
+    """Whether somebody looks at it: a terminal that can move its cursor and show our characters."""
+    return console.file.isatty() and not console.is_dumb_terminal and console.encoding.startswith("utf")

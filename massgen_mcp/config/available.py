@@ -1,0 +1,125 @@
+"""What a team file may ask for that this version does not do yet: the one list, to be shortened.
+
+Such a file validates whole. Each use of it is a warning, and a run with it is refused with that reason;
+`SOFT` keys only change how well a team works, so the run goes on without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from massgen_mcp.backends.registry import backend_info
+from massgen_mcp.config.models import AgentConfig, Orchestrator, TeamConfig
+from massgen_mcp.config.paths import KeyPath, Places
+from massgen_mcp.errors import Problem
+
+__all__ = ["AVAILABLE_STRATEGIES", "not_yet", "soft"]
+
+AVAILABLE_STRATEGIES = frozenset({"auto", "vote"})
+
+_TOOLS: Mapping[str, str] = MappingProxyType(
+    {
+        "mcp_servers": "tools of MCP servers are",
+        "custom_tools": "custom tools are",
+        "auto_discover_custom_tools": "custom tools are",
+        "cwd": "workspaces are",
+        "context_paths": "files of the project are",
+        "enable_mcp_command_line": "the shell is",
+        "enable_multimodal_tools": "media tools are",
+        "enable_image_generation": "media tools are",
+        "enable_audio_generation": "media tools are",
+        "enable_video_generation": "media tools are",
+        "enable_file_generation": "media tools are",
+        "upload_files": "uploaded files are",
+        "permissions": "tool permissions are",
+    }
+)
+_AGENT: Mapping[str, str] = MappingProxyType({"fallbacks": "fallback models are"})
+_ORCHESTRATOR: Mapping[str, str] = MappingProxyType(
+    {
+        "context_paths": "files of the project are",
+        "enable_multimodal_tools": "media tools are",
+    }
+)
+_COORDINATION: Mapping[str, str] = MappingProxyType(
+    {
+        "enable_planning_mode": "planning mode is",
+        "max_orchestration_restarts": "restarts are",
+        "broadcast": "questions between agents are",
+    }
+)
+_TEAM: Mapping[str, str] = MappingProxyType({"permissions": "tool permissions are"})
+
+_SOFT_ORCHESTRATOR = (
+    "voting_sensitivity",
+    "voting_threshold",
+    "answer_novelty_requirement",
+    "disable_injection",
+    "max_midstream_injections_per_round",
+    "fairness_enabled",
+    "fairness_lead_cap_answers",
+    "max_rounds",
+    "dissent",
+)
+_SOFT_AGENT = ("voting_sensitivity", "voting_threshold")
+
+
+def _used(model: Any, key: str) -> bool:
+    """Whether the file sets the key to something other than its default."""
+    if key not in model.model_fields_set:
+        return False
+    return getattr(model, key) != type(model).model_fields[key].get_default(call_default_factory=True)
+
+
+def not_yet(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iterator[Problem]:
+    """Each use of something that a run would refuse today. `paths` leads from an agent's id to its place."""
+    for agent in team.agents:
+        yield from _of_agent(agent, paths[agent.id], places)
+    orchestrator = team.orchestrator
+    at: KeyPath = ("orchestrator",)
+    if orchestrator.effective_strategy not in AVAILABLE_STRATEGIES:
+        key = "strategy" if orchestrator.strategy else "coordination_mode"
+        known = ", ".join(sorted(AVAILABLE_STRATEGIES))
+        yield _warn((*at, key), f"strategy {orchestrator.effective_strategy} is", places, f"Use one of {known}.")
+    yield from _keys(orchestrator, _ORCHESTRATOR, at, places)
+    yield from _keys(orchestrator.coordination, _COORDINATION, (*at, "coordination"), places)
+    yield from _keys(team, _TEAM, (), places)
+
+
+def _of_agent(agent: AgentConfig, path: KeyPath, places: Places) -> Iterator[Problem]:
+    block = (*path, "backend")
+    info = backend_info(agent.backend.type)
+    if info is not None and not info.executes:
+        yield _warn((*block, "type"), f"backend {info.type!r} is", places)
+    yield from _keys(agent.tools, _TOOLS, block, places)
+    yield from _keys(agent, _AGENT, path, places)
+
+
+def soft(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iterator[Problem]:
+    """Each use of something that a run goes without today."""
+
+    def without(model: Any, keys: tuple[str, ...], path: KeyPath) -> Iterator[Problem]:
+        for key in keys:
+            if _used(model, key):
+                yield places.problem(
+                    (*path, key), "not available yet; a run goes without it.", severity="warning"
+                )
+
+    orchestrator: Orchestrator = team.orchestrator
+    yield from without(orchestrator, _SOFT_ORCHESTRATOR, ("orchestrator",))
+    for agent in team.agents:
+        yield from without(agent, _SOFT_AGENT, paths[agent.id])
+
+
+def _keys(model: Any, table: Mapping[str, str], path: KeyPath, places: Places) -> Iterator[Problem]:
+    for key, what in table.items():
+        if _used(model, key):
+            yield _warn((*path, key), what, places)
+
+
+def _warn(path: KeyPath, what: str, places: Places, hint: str = "") -> Problem:
+    return places.problem(path, f"{what} not available yet.", severity="warning", hint=hint)
+
+

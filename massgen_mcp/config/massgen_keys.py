@@ -1,0 +1,300 @@
+"""MassGen's keys that this program knows: one table, with what each becomes.
+
+`IGNORED` has no meaning here: the key is accepted and each gets one notice. `HONOURED` means here what it means
+there (for the documentation; the models are what honours them). Keys of the provider blocks that are plain
+options (`model`, `temperature`, ...) are in the backends' `Options`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+__all__ = ["HONOURED", "IGNORED", "MOVED", "V1"]
+
+
+def _each(reason: str, *keys: str) -> dict[str, str]:
+    return dict.fromkeys(keys, reason)
+
+
+_TERMINAL = "a terminal setting of MassGen"
+_SUBAGENTS = "MassGen's sub-runs"
+_CHECKLIST = "MassGen's checklist voting"
+_CHECKPOINT = "MassGen's checkpoint mode"
+_CRITERIA = "MassGen's evolving criteria"
+_PLANS = "MassGen's task plans"
+_SKILLS = "MassGen's skills"
+_MEMORY = "MassGen's memory store"
+_PROMPTS = "MassGen's prompt generators"
+_NLIP = "MassGen's NLIP routing"
+_INSIDE = "set by MassGen itself while it runs"
+_WRITES = "MassGen's git isolation; here every agent has a workspace of its own"
+_HOOKS = "MassGen's hooks run code in its process"
+_CODE_TOOLS = "MassGen's code-based tools"
+_LIMITS = "MassGen's own rate limits; here retries and max_concurrent do that"
+_DEBUG = "a debugging aid of MassGen"
+
+_COORDINATION = {
+    **_each(
+        _SUBAGENTS,
+        "enable_subagents",
+        "subagent_default_timeout",
+        "subagent_min_timeout",
+        "subagent_max_timeout",
+        "subagent_max_concurrent",
+        "subagent_round_timeouts",
+        "subagent_runtime_mode",
+        "subagent_runtime_fallback_mode",
+        "subagent_host_launch_prefix",
+        "subagent_orchestrator",
+        "subagent_types",
+        "background_subagents",
+        "async_subagents",
+        "round_evaluator_before_checklist",
+        "orchestrator_managed_round_evaluator",
+        "round_evaluator_skip_synthesis",
+        "round_evaluator_refine",
+        "round_evaluator_transformation_pressure",
+        "enable_execution_trace_analyzer",
+        "auto_trace_analysis",
+    ),
+    **_each(
+        _PLANS,
+        "enable_agent_task_planning",
+        "task_planning_filesystem_mode",
+        "max_tasks_per_plan",
+        "plan_depth",
+        "plan_thoroughness",
+        "plan_target_steps",
+        "plan_target_chunks",
+        "task_decomposer",
+        "fast_iteration_mode",
+        "max_verifications_per_round",
+        "max_internal_fix_loops",
+        "skip_redundant_scaffolding",
+    ),
+    **_each(
+        _SKILLS, "use_skills", "massgen_skills", "skills_directory", "load_previous_session_skills"
+    ),
+    **_each(
+        _MEMORY,
+        "enable_memory_filesystem_mode",
+        "compression_target_ratio",
+        "learning_capture_mode",
+        "disable_final_only_round_capture_fallback",
+        "enable_changedoc",
+    ),
+    **_each(
+        _PROMPTS,
+        "persona_generator",
+        "evaluation_criteria_generator",
+        "prompt_improver",
+        "pre_collab_voting_threshold",
+        "enable_evaluator_personas",
+        "enable_quality_rethink_on_iteration",
+        "enable_novelty_on_iteration",
+        "novelty_injection",
+        "improvements",
+    ),
+    **_each(
+        _CRITERIA,
+        "criteria_mode",
+        "bootstrap_max_per_agent_per_round",
+        "bootstrap_max_total",
+        "evolving_criteria",
+        "evolving_criteria_score_threshold",
+        "evolving_criteria_max_evolutions",
+        "evolving_criteria_min_high_score_count",
+        "evolving_criteria_timeout",
+        "checklist_criteria_preset",
+        "checklist_criteria_inline",
+    ),
+    **_each(
+        _CHECKPOINT,
+        "checkpoint_enabled",
+        "checkpoint_mode",
+        "checkpoint_guidance",
+        "checkpoint_gated_patterns",
+        "standalone_checkpoint",
+        "standalone_checkpoint_enabled",
+        "standalone_checkpoint_team_config",
+        "standalone_checkpoint_mode",
+        "standalone_checkpoint_single",
+        "standalone_checkpoint_include_workspace_context",
+    ),
+    **_each(_WRITES, "write_mode", "drift_conflict_policy", "use_two_tier_workspace"),
+    **_each(_TERMINAL, "web_review"),
+    **_each("MassGen's log files; here continue_run does that", "resume_from_log"),
+}
+
+_ORCHESTRATOR = {
+    **_each(
+        _CHECKLIST,
+        "checklist_require_gap_report",
+        "checklist_first_answer",
+        "gap_report_mode",
+        "max_checklist_calls_per_round",
+        "allow_midstream_peer_updates_before_checklist_submit",
+    ),
+    **_each(_NLIP, "enable_nlip", "nlip_config", "nlip"),
+    **_each("MassGen's DSPy paraphrasing", "dspy"),
+    **_each(_DEBUG, "debug_final_answer", "skip_coordination_rounds"),
+    **_each(_TERMINAL, "interactive_mode", "max_turns", "session_storage"),
+    **_each("accepted and never read by MassGen either", "timeout", "type"),
+    **_each(_SKILLS, "skills_directory"),
+    **_each("MassGen's container settings", "docker"),
+    **_each("here peers' answers always come with the next tool result", "defer_peer_updates_until_restart"),
+    **_each("MassGen's media settings for all agents", "multimodal_config"),
+    **_each(_INSIDE, "vote_only"),
+}
+
+_BACKEND = {
+    **_COORDINATION,
+    **_ORCHESTRATOR,
+    **_each(
+        _INSIDE,
+        "agent_id",
+        "session_id",
+        "instance_id",
+        "filesystem_session_id",
+        "session_storage_base",
+        "agent_temporary_workspace_parent",
+        "context_write_access_enabled",
+        "main_agent",
+    ),
+    **_each(_LIMITS, "enable_rate_limit", "max_retries", "circuit_breaker", "circuit_breaker_config"),
+    **_each(_HOOKS, "hooks"),
+    **_each(
+        _CODE_TOOLS,
+        "enable_code_based_tools",
+        "custom_tools_path",
+        "direct_mcp_servers",
+        "shared_tools_directory",
+        "use_mcpwrapped_for_tool_filtering",
+        "use_no_roots_wrapper",
+    ),
+    **_each("here a file is always read before it is deleted", "enforce_read_before_delete"),
+    **_each(_DEBUG, "debug_delay_seconds", "debug_delay_after_n_tools"),
+    **_each("a transport of MassGen's", "websocket_mode"),
+    **_each("set from what the agent uses", "betas"),
+    **_each("the agent's own key one level up", "agent_temporary_workspace"),
+}
+for _key in ("type", "timeout", "max_turns"):
+    _BACKEND.pop(_key, None)
+
+_AGENT = {
+    **_each(_SUBAGENTS, "subagent_agents"),
+    **_each(_CHECKPOINT, "main_agent"),
+    **_each(_MEMORY, "memory"),
+    **_each(_NLIP, "nlip", "enable_nlip", "nlip_config"),
+    **_each(_HOOKS, "hooks"),
+}
+
+_TEAM = {
+    **_each(_TERMINAL, "ui", "display", "session"),
+    **_each(_MEMORY, "memory"),
+    **_each(_SKILLS, "skills"),
+    **_each(_HOOKS, "hooks"),
+    **_each(_CHECKPOINT, "checkpoint"),
+    **_each(_NLIP, "nlip", "enable_nlip", "nlip_config"),
+    **_each("read by nothing in MassGen", "gemini"),
+}
+
+IGNORED: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "team": MappingProxyType(_TEAM),
+        "agent": MappingProxyType(_AGENT),
+        "backend": MappingProxyType(_BACKEND),
+        "orchestrator": MappingProxyType(_ORCHESTRATOR),
+        "coordination": MappingProxyType(_COORDINATION),
+        "timeout_settings": MappingProxyType(dict[str, str]()),
+        "mcp_server": MappingProxyType(
+            _each(_LIMITS, "circuit_breaker", "max_retries")
+            | _each("here a server's tools are listed when it starts", "auto_connect")
+        ),
+        "custom_tool": MappingProxyType(dict[str, str]()),
+    }
+)
+"""Section of the file -> key -> why it has no meaning here."""
+
+MOVED: Mapping[str, str] = MappingProxyType(
+    {
+        "system_message": "beside `backend`, in the agent",
+        "append_system_prompt": "beside `backend`, in the agent",
+        "system_prompt": "beside `backend`, in the agent, as system_message",
+        "subtask": "beside `backend`, in the agent",
+        "voting_sensitivity": "in `orchestrator`, or beside `backend` in the agent",
+    }
+)
+"""Keys of a backend block that belong elsewhere, with where."""
+
+V1: Mapping[str, str] = MappingProxyType(
+    {
+        "models": "list each model as an agent, in `agents`",
+        "model_configs": "list each model as an agent, in `agents`",
+        "num_agents": "list each agent, in `agents`",
+        "consensus_threshold": "use orchestrator.quorum",
+        "voting_enabled": "use orchestrator.skip_voting",
+        "enable_voting": "use orchestrator.skip_voting",
+        "max_rounds": "use orchestrator.max_rounds",
+    }
+)
+"""Top-level keys of MassGen's first format, with what to write."""
+
+HONOURED: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "orchestrator": MappingProxyType(
+            {
+                "voting_sensitivity": "how hard an agent looks before it votes",
+                "voting_threshold": "the gain in points that a new answer must promise",
+                "max_new_answers_per_agent": "answers one agent may give after its first",
+                "max_new_answers_global": "answers of all agents together",
+                "answer_novelty_requirement": "how different a new answer must be",
+                "defer_voting_until_all_answered": "always so here",
+                "skip_voting": "no vote: the first group of equal answers",
+                "skip_final_presentation": "presentation: reuse",
+                "final_answer_strategy": "presentation: winner, reuse or synthesize",
+                "coordination_mode": "voting is strategy: vote, decomposition is strategy: decompose",
+                "presenter_agent": "the agent that writes the final text",
+                "disable_injection": "agents inside a tool loop are not told of new answers",
+                "max_midstream_injections_per_round": "how many new answers they are told of",
+                "fairness_enabled": "nobody runs ahead of the slowest",
+                "fairness_lead_cap_answers": "by more than this many answers",
+                "snapshot_storage": "where snapshots lie in the run's folder",
+                "agent_temporary_workspace": "where peers' snapshots are shown in the run's folder",
+                "context_paths": "files of the project that agents see, and the presenter may write",
+            }
+        ),
+        "coordination": MappingProxyType(
+            {
+                "enable_planning_mode": "tools that act are held back until the presentation",
+                "planning_mode_instruction": "what agents are told then",
+                "max_orchestration_restarts": "new rounds when the winner finds its own answer wanting",
+                "broadcast": "agents may ask each other",
+                "broadcast_sensitivity": "how readily",
+                "broadcast_timeout": "seconds for the reply",
+                "broadcast_wait_by_default": "whether the asking agent waits",
+                "max_broadcasts_per_agent": "how often",
+                "response_depth": "how long the replies are",
+            }
+        ),
+        "timeout_settings": MappingProxyType(
+            {
+                "orchestrator_timeout_seconds": "the run's deadline; the best answer so far comes back",
+                "initial_round_timeout_seconds": "the deadline of the first round",
+                "subsequent_round_timeout_seconds": "the deadline of each later round",
+                "round_timeout_grace_seconds": "time to hand in after a round's deadline",
+            }
+        ),
+        "agent": MappingProxyType(
+            {
+                "system_message": "the agent's instructions",
+                "append_system_prompt": "added after them",
+                "subtask": "its part in strategy: decompose",
+                "voting_sensitivity": "over the team's",
+                "voting_threshold": "over the team's",
+            }
+        ),
+    }
+)
+"""Section -> key -> what it means here."""

@@ -1,0 +1,161 @@
+"""The team that answers when nobody named one: up to three agents from what is configured on this machine.
+
+One per vendor, each its row's mid-price model, in the rows' order of preference; none above five times the
+cheapest's price. With one vendor only, three of its models, or three samples of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import anyio
+import httpx2
+from pydantic import BaseModel
+
+from massgen_mcp.backends.info import BackendInfo
+from massgen_mcp.backends.options import Options
+from massgen_mcp.backends.pool import Pool
+from massgen_mcp.backends.prices import Prices
+from massgen_mcp.backends.registry import public_backends
+from massgen_mcp.usage import Usage
+
+__all__ = ["Candidate", "Choice", "candidates", "choose", "loaded_models"]
+
+SIZE = 3
+PRICE_SPREAD = 5.0
+_TYPICAL = Usage(requests=1, input=2_000, output=1_000)
+"""A request to compare prices by."""
+_PROBE_SECONDS = 0.4
+
+
+class _Listed(BaseModel):
+    """A model as a local server lists it."""
+
+    id: str
+    state: str = "loaded"
+    type: str = "llm"
+
+
+class _Listing(BaseModel):
+    """What `/models` of a local server answers."""
+
+    data: list[_Listed] = []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A model that could answer now."""
+
+    info: BackendInfo
+    model: str
+    price: float | None
+    """US dollars for a typical request; None where no price is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The members of the default team, and why these."""
+
+    members: tuple[Candidate, ...]
+    why: str
+
+
+async def candidates(
+    is_set: Callable[[str], bool], *, pool: Pool, prices: Prices, rows: Sequence[BackendInfo] | None = None
+) -> list[Candidate]:
+    """Everything on this machine that could answer now, by the rows' order of preference.
+
+    Args:
+        is_set: whether a variable of that name is set.
+        pool: for asking local servers which models they have loaded.
+        prices: the price table.
+        rows: the registry's, unless given.
+    """
+    listed = [row for row in rows or public_backends() if row.executes and row.kind == "model"]
+    hosted = [row for row in listed if not row.local and row.default_model and any(map(is_set, row.env))]
+    found: dict[str, list[str]] = {row.type: [row.default_model or ""] for row in hosted}
+    async with anyio.create_task_group() as tasks:
+        for row in listed:
+            if row.local and row.base_url is not None:
+                tasks.start_soon(_probe, row, pool, found)
+    return [
+        Candidate(info=row, model=model, price=await price_of(row, model, prices))
+        for row in listed
+        for model in found.get(row.type, [])
+    ]
+
+
+async def price_of(info: BackendInfo, model: str, prices: Prices) -> float | None:
+    """US dollars for a typical request."""
+    cost, _ = await prices.cost(info, Options(type=info.type, model=model), _TYPICAL)
+    return cost
+
+
+async def _probe(row: BackendInfo, pool: Pool, found: dict[str, list[str]]) -> None:
+    models = await loaded_models(row, pool)
+    if models:
+        found[row.type] = models[:SIZE]
+
+
+async def loaded_models(row: BackendInfo, pool: Pool) -> list[str]:
+    """Models that a local server has in memory now; none when it is not there. Never loads one."""
+    client = await pool.client()
+    base = (row.base_url or "").rstrip("/")
+    # LM Studio's own API knows which models are loaded; the compatible one lists all on disk.
+    url = base.removesuffix("/v1") + "/api/v0/models" if row.type == "lmstudio" else f"{base}/models"
+    try:
+        with anyio.fail_after(_PROBE_SECONDS):
+            response = await client.get(url)
+        if not response.is_success:
+            return []
+        listing = _Listing.model_validate_json(response.content)
+    except (httpx2.HTTPError, TimeoutError, ValueError, OSError):
+        return []
+    return [item.id for item in listing.data if item.state == "loaded" and item.type != "embeddings"]
+
+
+async def choose(found: Sequence[Candidate], *, prices: Prices, today: date) -> Choice | None:
+    """The default team from what could answer; None when nothing could."""
+    by_vendor: dict[str, Candidate] = {}
+    for candidate in found:
+        by_vendor.setdefault(candidate.info.vendor, candidate)
+    affordable, dear = _within_spread(list(by_vendor.values()))
+    if not affordable:
+        return None
+    if len(affordable) > 1:
+        members = tuple(affordable[:SIZE])
+        vendors = ", ".join(member.info.title for member in members)
+        left_out = [f"{item.info.title} (above five times the cheapest's price)" for item in dear]
+        left_out += [f"{item.info.title} (three are enough)" for item in affordable[SIZE:]]
+        note = f"; left out: {', '.join(left_out)}" if left_out else ""
+        return Choice(members=members, why=f"one model each of what is configured here: {vendors}{note}")
+    return await _one_vendor(affordable[0], found, prices=prices, today=today)
+
+
+async def _one_vendor(only: Candidate, found: Sequence[Candidate], *, prices: Prices, today: date) -> Choice:
+    others = [item for item in found if item.info is only.info and item.model != only.model]
+    if not only.info.local:
+        others = [
+            replace(only, model=known.name, price=await price_of(only.info, known.name, prices))
+            for known in only.info.models
+            if known.name != only.model and (known.retires is None or known.retires > today)
+        ]
+    affordable, _ = _within_spread([only, *(item for item in others if item.price is not None)])
+    title = only.info.title
+    if len(affordable) >= SIZE and only in affordable:
+        return Choice(
+            members=tuple(affordable[:SIZE]), why=f"only {title} is configured here: three of its models"
+        )
+    return Choice(
+        members=(only,) * SIZE, why=f"only {title} is configured here: three samples of {only.model}"
+    )
+
+
+def _within_spread(found: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+    """Those within five times the cheapest's price, and the others. What is free or unknown stays."""
+    priced = [item.price for item in found if item.price]
+    limit = PRICE_SPREAD * min(priced, default=0.0)
+    cheap = [item for item in found if not item.price or item.price <= limit]
+    return cheap, [item for item in found if item not in cheap]

@@ -1,0 +1,75 @@
+"""The result of a run that this process does not hold, read back from the journal."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from massgen_mcp.journal import AgentSummary, RunRow, RunSummary
+from massgen_mcp.runs.result import AgentRow, RunResult, TeamInfo, UsageRow
+
+__all__ = ["result_of_record"]
+
+
+def result_of_record(row: RunRow, summary: RunSummary) -> RunResult:
+    """What the run's callers were given; for one that never finished, what it had come to."""
+    if summary.result is not None:
+        try:
+            return RunResult.model_validate(summary.result)
+        except ValidationError:
+            pass  # written by another version: what the records say is still there
+    best = summary.answers[-1] if summary.answers else None
+    over = row.state != "running"
+    return RunResult(
+        answer=summary.answer or (best.content if best and over else ""),
+        status=row.state,
+        stopped_by=summary.stopped_by,
+        run_id=row.run_id,
+        winner=summary.winner or "",
+        agents=[_agent(agent) for agent in summary.agents],
+        usage=_usage(summary),
+        team=TeamInfo(name=row.team),
+        seconds=round((summary.ended or row.heartbeat or row.started) - row.started, 2),
+        error=_interrupted(summary) if row.state == "interrupted" else "",
+        warnings=list(summary.warnings),
+        next="" if over else f'get_run(run_id="{row.run_id}", wait_seconds=45)',
+        report=f"massgen://runs/{row.run_id}",
+    )
+
+
+def _interrupted(summary: RunSummary) -> str:
+    have = f"{len(summary.answers)} answers" if summary.answers else "no answer"
+    return (
+        f"The process that drove this run is gone; the run had {have}. What was paid for is kept: "
+        f'get_run(run_id="{summary.run_id}", detail="answers"). Ask again to have a whole answer.'
+    )
+
+
+def _agent(agent: AgentSummary) -> AgentRow:
+    return AgentRow(
+        id=agent.id,
+        backend=agent.backend,
+        model=agent.model,
+        state=agent.state,
+        requests=agent.usage.requests,
+        tokens=agent.usage.tokens,
+        cost_usd=agent.usage.cost_usd,
+        seconds=round(agent.seconds, 2),
+        tool_calls=agent.tool_calls,
+        attempts=agent.attempts,
+        error=agent.error,
+    )
+
+
+def _usage(summary: RunSummary) -> UsageRow:
+    lost: dict[str, float] = {}
+    if summary.open_calls and summary.state == "interrupted":
+        lost = {"requests": summary.open_calls, "tokens": summary.open_tokens, "cost_usd": summary.open_usd}
+    return UsageRow(
+        requests=summary.usage.requests,
+        input=summary.usage.input,
+        output=summary.usage.output,
+        cached=summary.usage.cached,
+        reasoning=summary.usage.reasoning,
+        cost_usd=summary.usage.cost_usd,
+        lost=lost,
+    )

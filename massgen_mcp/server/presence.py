@@ -1,0 +1,132 @@
+"""Callers that wait for a run, and what becomes of the run when one goes away.
+
+A call that is cancelled only says so; why it was comes, if at all, in a notification beside it. A user who
+cancels wants the run stopped, unless somebody else waits for it. A host that gave up waiting wants the answer
+later. Who says nothing gets a while to come back.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import anyio
+from anyio.abc import TaskGroup
+from mcp.server.context import ServerRequestContext
+
+from massgen_mcp.clock import Clock
+from massgen_mcp.errors import RequestRefused
+
+if TYPE_CHECKING:
+    from massgen_mcp.runs import RunHandle
+
+__all__ = ["Departure", "Presences", "why_left"]
+
+_logger = logging.getLogger(__name__)
+
+Departure: TypeAlias = Literal["timed_out", "meant", "unknown"]
+
+_TIMED_OUT = re.compile(r"tim(?:ed?|ing)[\s_-]*out|deadline", re.IGNORECASE)
+_MEANT = re.compile(r"cancel|abort|interrupt|stop|user", re.IGNORECASE)
+_REASON_SECONDS = 0.5
+"""How long a reason may come after the cancellation; over one pipe they come together."""
+_PATIENCE = 60.0
+"""How long a run goes on for a caller who left without a reason."""
+
+
+def why_left(reason: str | None) -> Departure:
+    """What a cancellation's words mean."""
+    if reason and _TIMED_OUT.search(reason):
+        return "timed_out"
+    return "meant" if reason and _MEANT.search(reason) else "unknown"
+
+
+@dataclass(slots=True)
+class _Presence:
+    """One call that waits, or has just been cancelled."""
+
+    run: RunHandle | None = None
+    reason: str | None = None
+    told: anyio.Event = field(default_factory=anyio.Event)
+
+
+_Caller: TypeAlias = tuple[int, str]
+
+
+class Presences:
+    """Everybody who waits for a run through this server."""
+
+    def __init__(self, tasks: TaskGroup, clock: Clock) -> None:
+        self._tasks = tasks
+        self._clock = clock
+        self._here: dict[_Caller, _Presence] = {}
+
+    @contextmanager
+    def of(self, ctx: ServerRequestContext[Any, Any]) -> Generator[_Presence]:
+        """The presence of this call. Name the run in it; if the call is cancelled, the run's fate is decided.
+
+        Raises:
+            RequestRefused: a call with the same request id is under way.
+        """
+        caller = _caller(ctx, ctx.request_id)
+        if caller in self._here:
+            raise RequestRefused(
+                f"Request id {ctx.request_id!r} is in use by a call that is under way. Nothing was spent."
+            )
+        presence = self._here[caller] = _Presence()
+        try:
+            yield presence
+        except anyio.get_cancelled_exc_class():
+            self._tasks.start_soon(self._left, caller, presence)
+            raise
+        except BaseException:
+            del self._here[caller]
+            raise
+        else:
+            del self._here[caller]
+
+    def told(self, ctx: ServerRequestContext[Any, Any], request_id: str | int | None, reason: str | None) -> None:
+        """A client says that it has cancelled a call, and perhaps why."""
+        presence = self._here.get(_caller(ctx, request_id))
+        if presence is not None:
+            presence.reason = reason
+            presence.told.set()
+
+    async def _left(self, caller: _Caller, presence: _Presence) -> None:
+        with anyio.move_on_after(_REASON_SECONDS):
+            await presence.told.wait()
+        del self._here[caller]
+        run = presence.run
+        if run is None or run.result is not None:
+            return
+        why = why_left(presence.reason)
+        _logger.info("run %s: its caller left (%s: %r)", run.run_id, why, presence.reason)
+        if why == "timed_out":
+            return
+        waits = run.waits
+        if why == "unknown":
+            await self._clock.sleep(_PATIENCE)
+        if run.waiting == 0 and run.waits == waits:
+            run.cancel("its caller cancelled" if why == "meant" else "its caller left and nobody came back")
+
+
+def _caller(ctx: ServerRequestContext[Any, Any], request_id: str | int | None) -> _Caller:
+    """Who a request or notification is from: ids are unique within one connection only.
+
+    A 2025 connection has one `client_params` for all its messages. A 2026 one has none of its own: over a pipe
+    there is just one peer, over HTTP each request is alone and cancelled by closing its stream.
+    """
+    if ctx.request is not None and ctx.session.protocol_version >= _MODERN:
+        peer = id(ctx.request)
+    elif ctx.session.protocol_version >= _MODERN:
+        peer = 0
+    else:
+        peer = id(ctx.session.client_params)
+    return peer, str(request_id)
+
+
+_MODERN = "2026-07-28"

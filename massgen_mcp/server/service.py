@@ -1,0 +1,71 @@
+"""What one server process has while it serves: its runs, opened at first need, and the tasks they live in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from massgen_mcp.clock import Clock
+from massgen_mcp.server.presence import Presences
+
+if TYPE_CHECKING:
+    from massgen_mcp.runs import Runs
+
+__all__ = ["MakeRuns", "Service", "open_service"]
+
+MakeRuns: TypeAlias = "Callable[[TaskGroup], AbstractAsyncContextManager[Runs]]"
+"""Makes the runs of a server, inside the task group that owns their work."""
+
+
+class Service:
+    """Shared by all calls of a server."""
+
+    def __init__(self, make_runs: MakeRuns, *, tasks: TaskGroup, keepers: TaskGroup, clock: Clock) -> None:
+        self.clock = clock
+        self.presences = Presences(tasks, clock)
+        self._make_runs = make_runs
+        self._tasks = tasks
+        self._keepers = keepers
+        self._opening = anyio.Lock()
+        self._runs: Runs | None = None
+        self._closing = anyio.Event()
+
+    async def runs(self) -> Runs:
+        """The runs, made by the first call that needs them; after a failure the next call tries again.
+
+        Raises:
+            MassgenError: what they need is not there; the text says why and what to do.
+        """
+        async with self._opening:
+            if self._runs is None:
+                self._runs = await self._keepers.start(self._keep)
+            return self._runs
+
+    async def _keep(self, *, task_status: TaskStatus[Runs]) -> None:
+        # In a task of its own: what is entered here is left here, whichever call came first.
+        async with self._make_runs(self._tasks) as runs:
+            task_status.started(runs)
+            with anyio.CancelScope(shield=True):
+                await self._closing.wait()
+
+    def close(self) -> None:
+        """Let the runs go. Their work must have ended."""
+        self._closing.set()
+
+
+@asynccontextmanager
+async def open_service(make_runs: MakeRuns, clock: Clock) -> AsyncGenerator[Service]:
+    """The service for the time a server serves. On leaving, runs stop where they are and the journal closes."""
+    async with anyio.create_task_group() as keepers:
+        # Two groups, so that the journal is open for as long as any run can still write to it.
+        async with anyio.create_task_group() as tasks:
+            service = Service(make_runs, tasks=tasks, keepers=keepers, clock=clock)
+            try:
+                yield service
+            finally:
+                tasks.cancel_scope.cancel()
+        service.close()
