@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import httpx2
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from massgen_mcp.backends.body import body_of
 from massgen_mcp.backends.chat_parameters import Parameters, refused_by
-from massgen_mcp.backends.chat_reading import Reading
+from massgen_mcp.backends.chat_reading import Reading, chunk_of
 from massgen_mcp.backends.chat_wire import to_messages, to_response_format, to_tool_choice, to_tools
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.failures import Failures
@@ -21,7 +22,8 @@ from massgen_mcp.backends.openai_sdk import explain, open_client, sdk_errors
 from massgen_mcp.backends.options import Options as BaseOptions
 from massgen_mcp.backends.pause import SharedPause
 from massgen_mcp.backends.reasoning import Effort, Reasoning, Verbosity
-from massgen_mcp.backends.servers import address_of, find_model
+from massgen_mcp.backends.sdk import load
+from massgen_mcp.backends.servers import find_address, find_model, find_title
 from massgen_mcp.backends.urls import host_of, is_loopback
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Request
@@ -123,6 +125,7 @@ class Backend:
         pause: SharedPause,
         refused: set[str],
         errors: tuple[type[Exception], ...],
+        chunk: type[ChatCompletionChunk],
     ) -> None:
         self._options = options
         self._info = info
@@ -132,6 +135,7 @@ class Backend:
         self._pause = pause
         self._refused = refused
         self._errors = errors
+        self._chunk = chunk
         self._quirks = _QUIRKS.get(info.type, frozenset())
         self._search = options.enable_web_search
         self._openrouter = str(client.base_url.host) == _OPENROUTER
@@ -170,16 +174,14 @@ class Backend:
         reading = Reading(self._failures, turn=len(request.messages))
         try:
             async with stream:
-                terminated = await self._is_whole(stream.response)
-                async for chunk in self._chunks(stream, whole=terminated):
+                whole = self._is_whole(stream.response)
+                async for chunk in self._chunks(stream, whole=whole):
                     for delta in reading.feed(chunk):
                         yield delta
-                terminated = terminated or body_of(stream.response).done
+                terminated = whole or body_of(stream.response).done
         except self._errors as error:
             raise explain(error, self._failures) from error
-        yield reading.reply(
-            terminated=terminated, requests=requests, warnings=self._warnings(parameters)
-        )
+        yield reading.reply(terminated=terminated, requests=requests, warnings=self._warnings(parameters))
 
     async def _open(self, request: Request) -> tuple[AsyncStream[ChatCompletionChunk], Parameters, int]:
         """Send the request, without what the model refuses. Also: what was sent, and how many requests."""
@@ -193,7 +195,7 @@ class Backend:
                 )
             except self._errors as error:
                 failure = explain(error, self._failures)
-                failure.requests *= sent
+                failure.requests += sent - 1
                 name = self._refusal(error, failure, parameters)
                 if name is None or sent == _MOST_REFUSALS:
                     raise failure from error
@@ -238,9 +240,11 @@ class Backend:
 
     def _warnings(self, parameters: Parameters) -> tuple[str, ...]:
         told = (name for name in parameters.left_out if name not in self._quirks)
-        return tuple(f"{self._failures.title} does not take {name} for {self._model}; left out." for name in told)
+        return tuple(
+            f"{self._failures.title} does not take {name} for {self._model}; left out." for name in told
+        )
 
-    async def _is_whole(self, response: httpx2.Response) -> bool:
+    def _is_whole(self, response: httpx2.Response) -> bool:
         """Whether the reply came in one piece although a stream was asked for, as some gateways do.
 
         Raises:
@@ -254,8 +258,49 @@ class Backend:
     async def _chunks(
         self, stream: AsyncStream[ChatCompletionChunk], *, whole: bool
     ) -> AsyncIterator[ChatCompletionChunk]:
-        if not whole:
-            async for chunk in stream:
-                yield chunk
+        if whole:
+            fields = chunk_of(await stream.response.aread(), self._failures)
+            yield self._chunk.construct(**fields)
             return
-        yield self._from_one_piece(await stream.response.aread())
+        async for chunk in stream:
+            yield chunk
+
+
+async def connect(options: Options, context: BackendContext) -> Backend:
+    """A backend ready to be asked.
+
+    Raises:
+        BackendError: the address may not be used, a key or a model is missing, or no server answers.
+    """
+    base_url = await find_address(options, context)
+    key, source = find_key(options, context, base_url)
+    info = context.info
+    failures = Failures(
+        title=await find_title(context, base_url, key),
+        model=options.model or info.default_model or "",
+        key=source,
+        secrets=context.secrets,
+        clock=context.clock,
+        local=info.local or is_loopback(host_of(base_url)),
+    )
+    if options.enable_web_search and host_of(base_url) != _OPENROUTER:
+        what = f"{failures.title} has no web search over chat completions"
+        raise failures.make("bad_request", what, remedy="Remove enable_web_search.", connected=False)
+    client = await open_client(
+        context.pool, api_key=key, base_url=base_url, headers=options.extra_headers, failures=failures
+    )
+    model = failures.model or await find_model(context, base_url, key)
+    model = info.aliases.get(model, model)
+    sdk = await load("openai.types.chat")
+    await load("openai.resources.chat.completions")
+    return Backend(
+        options=options,
+        info=info,
+        model=model,
+        client=client,
+        failures=replace(failures, model=model),
+        pause=context.pool.pause(base_url, key),
+        refused=context.pool.refused_parameters(base_url, model),
+        errors=await sdk_errors(),
+        chunk=sdk.ChatCompletionChunk,
+    )

@@ -15,7 +15,7 @@ from massgen_mcp.backends.failures import Failures
 from massgen_mcp.messages import Delta, ReasoningDelta, Reply, TextDelta, ToolCall
 from massgen_mcp.usage import Usage
 
-__all__ = ["Reading", "read_usage"]
+__all__ = ["Reading", "chunk_of", "read_usage"]
 
 _COMPLETE = frozenset({"stop", "tool_calls", "function_call", "eos", "end_turn", "stop_sequence"})
 _CUT = frozenset({"length", "max_tokens", "model_length"})
@@ -205,3 +205,28 @@ def _count(value: object, name: str) -> int:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def chunk_of(data: bytes, failures: Failures) -> dict[str, Any]:
+    """A reply that came in one piece, as the fields of one chunk.
+
+    Raises:
+        BackendError: it is an error, or nothing that could be a reply.
+    """
+    value: object = json.loads(data)
+    if not isinstance(value, dict):
+        raise failures.broken("it is not a JSON object")
+    fields = cast("dict[str, Any]", value)
+    if fields.get("error"):
+        raise failures.reported(fields["error"])
+    choices = [_streamed(cast("dict[str, Any]", choice)) for choice in _items(fields.get("choices"))]
+    return {**fields, "choices": choices}
+
+
+def _streamed(choice: dict[str, Any]) -> dict[str, Any]:
+    message: dict[str, Any] = choice.get("message") or {}
+    calls = [
+        {**cast("dict[str, Any]", call), "index": place}
+        for place, call in enumerate(_items(message.get("tool_calls")))
+    ]
+    return {**choice, "delta": {**message, "tool_calls": calls}}

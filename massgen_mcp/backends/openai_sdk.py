@@ -42,8 +42,8 @@ async def open_client(
         max_retries=0,
         timeout=TIMEOUT,
     )
-    # Absent arguments were filled from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, whoever the
-    # provider is; what they hold is meant for OpenAI alone.
+    # Absent arguments were filled from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, which are
+    # meant for OpenAI alone, not for whoever is asked here.
     client.organization = client.project = client.admin_api_key = None
     client._custom_headers = dict(headers)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public setter
     return client

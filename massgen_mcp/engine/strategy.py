@@ -34,7 +34,7 @@ class StrategyNotFound(RequestRefused, LookupError):
 
 def available_strategies() -> tuple[str, ...]:
     """The names that `strategy` takes, the default first."""
-    return tuple(name for name in STRATEGIES if find_spec(f"{__package__}.{name}") is not None)
+    return tuple(name for name in STRATEGIES if _exists(name))
 
 
 def strategy(name: str) -> Strategy:
@@ -43,9 +43,12 @@ def strategy(name: str) -> Strategy:
     Raises:
         StrategyNotFound: there is none, or it is known but not available yet; the text lists those that are.
     """
-    names = available_strategies()
-    if name not in names:
+    if name not in STRATEGIES or not _exists(name):
         state = "is known but not available yet" if name in STRATEGIES else "is unknown"
-        raise StrategyNotFound(f"Strategy {name!r} {state}. Available: {', '.join(names)}.")
+        raise StrategyNotFound(f"Strategy {name!r} {state}. Available: {', '.join(available_strategies())}.")
     found: Strategy = import_module(f"{__package__}.{name}").STRATEGY
     return found
+
+
+def _exists(name: str) -> bool:
+    return find_spec(f"{__package__}.{name}") is not None

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import anyio
 
+from massgen_mcp.journal import Journal
 from massgen_mcp.runs.result import RunResult, TeamInfo
 from massgen_mcp.runs.shape import running_result
 from massgen_mcp.team import Listener, TeamRun
@@ -18,12 +19,21 @@ class RunHandle:
     """One run of this process, live or over. Any number of callers may hold it."""
 
     def __init__(
-        self, run: TeamRun, *, team: TeamInfo, warnings: list[str], usual_seconds: float | None, demo: bool
+        self,
+        run: TeamRun,
+        *,
+        team: TeamInfo,
+        warnings: list[str],
+        usual_seconds: float | None,
+        demo: bool,
+        journal: Journal,
     ) -> None:
         self.run = run
         self.team = team
         self.warnings = warnings
         self.demo = demo
+        self.journal = journal
+        """Where its records are read back from."""
         self.result: RunResult | None = None
         self._usual = usual_seconds
         self._over = anyio.Event()
@@ -36,6 +46,11 @@ class RunHandle:
     def run_id(self) -> str:
         """The run's name."""
         return self.run.log.run_id
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Who takes part, in the team's order."""
+        return tuple(self.run.seats)
 
     def status(self) -> RunResult:
         """The result, or how far the run has come."""

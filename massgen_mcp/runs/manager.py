@@ -149,11 +149,19 @@ class Runs:
         team = await self._world.teams.resolve(ask)
         random = self._world.random()
         spec = _spec(ask, team, random)
-        log, usual = await self._begin(spec, team, random)
+        journal = await self.journal() if team.journalled else MemoryJournal(clock=self._world.clock)
+        log, usual = await self._begin(spec, team, random, journal)
         ports = Ports(clock=self._world.clock, random=random, open_backend=self._world.open_backend)
         run = TeamRun(spec, ports=ports, prices=self._world.prices, log=EventLog(log))
         info = TeamInfo(name=team.name, why=team.why)
-        handle = RunHandle(run, team=info, warnings=list(team.warnings), usual_seconds=usual, demo=team.demo)
+        handle = RunHandle(
+            run,
+            team=info,
+            warnings=list(team.warnings),
+            usual_seconds=usual,
+            demo=team.demo,
+            journal=journal,
+        )
         self._remember(handle)
         self._tasks.start_soon(self._drive, handle)
         return handle
@@ -233,6 +241,15 @@ class Runs:
                 self._journal = await self._world.open_journal()
             return self._journal
 
+    async def journal_of(self, run_id: str) -> Journal:
+        """The journal that holds a run's records: a team with `journal: off` has one in memory.
+
+        Raises:
+            JournalError: it can't be opened.
+        """
+        handle = self._handles.get(run_id)
+        return await self.journal() if handle is None else handle.journal
+
     async def aclose(self) -> None:
         """Let go of the journal. Runs still in motion show as interrupted."""
         if self._journal is not None:
@@ -241,8 +258,9 @@ class Runs:
 
     # One run.
 
-    async def _begin(self, spec: TeamSpec, team: ResolvedTeam, random: Random) -> tuple[RunLog, float | None]:
-        journal = await self.journal() if team.journalled else MemoryJournal(clock=self._world.clock)
+    async def _begin(
+        self, spec: TeamSpec, team: ResolvedTeam, random: Random, journal: Journal
+    ) -> tuple[RunLog, float | None]:
         run_id = new_run_id(self._world.clock.now(), random)
         usual = _usual_seconds(await journal.rows(limit=50), team.name)
         body = {

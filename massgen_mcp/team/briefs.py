@@ -56,7 +56,7 @@ def brief_turn(seat: Seat, turn: Turn, board: Board, matter: Matter) -> TurnBrie
     )
     messages = [*seat.conversation] or _opening(seat, matter)
     if turn.kind is not TurnKind.ANSWER:
-        messages.append(Message(role="user", text=_task(turn, board, answers, votable, matter)))
+        messages.append(Message(role="user", text=_task(seat, turn, board, answers, votable, matter)))
     kind = "vote" if voting else "answer" if turn.kind is TurnKind.ANSWER else "present"
     brief = Brief(
         kind=kind,
@@ -80,7 +80,9 @@ def _opening(seat: Seat, matter: Matter) -> list[Message]:
     return [Message(role="system", text=system), Message(role="user", text=question)]
 
 
-def _task(turn: Turn, board: Board, answers: Sequence[Answer], votable: Sequence[str], matter: Matter) -> str:
+def _task(
+    seat: Seat, turn: Turn, board: Board, answers: Sequence[Answer], votable: Sequence[str], matter: Matter
+) -> str:
     shown = shown_answers(board, answers, turn.agent)
     if turn.kind is TurnKind.VOTE:
         return vote_text(shown, votable, matter.tag, may_answer=turn.may_answer)
@@ -92,4 +94,5 @@ def _task(turn: Turn, board: Board, answers: Sequence[Answer], votable: Sequence
     add = sorted(
         {board.label(board.answer(extra)) for vote in ballot for extra in vote.add} - {board.label(chosen)}
     )
-    return present_text(shown, reasons, board.label(chosen), add, matter.tag)
+    unseen = [item for item, answer in zip(shown, answers, strict=True) if answer.id not in seat.seen]
+    return present_text(unseen, reasons, board.label(chosen), add, matter.tag)

@@ -6,50 +6,22 @@ up the run. What an agent is doing right now is activity, not an event: it is co
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
-
-import anyio
+from typing import Any, TypeAlias
 
 from massgen_mcp.journal.records import Kind, Record, RunLog
+from massgen_mcp.team.inbox import Inbox
 
 __all__ = ["EventLog", "Listener"]
+
+Listener: TypeAlias = Inbox[Record]
+"""One reader of a run's records, from the moment it was made."""
 
 _KEPT = 1_000
 """Records a listener may fall behind before it loses the oldest."""
 _TAIL = 400
 """Characters of an agent's newest text that are shown."""
-
-
-class Listener:
-    """One reader of a run's records, from the moment it was made."""
-
-    def __init__(self) -> None:
-        self._records: deque[Record] = deque(maxlen=_KEPT)
-        self._news = anyio.Event()
-        self._closed = False
-
-    def put(self, record: Record) -> None:
-        """Hand over a record."""
-        self._records.append(record)
-        self._news.set()
-
-    def close(self) -> None:
-        """Nothing more will come."""
-        self._closed = True
-        self._news.set()
-
-    async def __aiter__(self) -> AsyncIterator[Record]:
-        """The records as they come, until the run is over."""
-        while True:
-            while self._records:
-                yield self._records.popleft()
-            if self._closed:
-                return
-            self._news = anyio.Event()
-            await self._news.wait()
 
 
 class EventLog:
@@ -102,7 +74,7 @@ class EventLog:
     @contextmanager
     def listen(self) -> Generator[Listener]:
         """A `Listener` for the time of the block."""
-        listener = Listener()
+        listener: Listener = Inbox(_KEPT)
         self._listeners.add(listener)
         try:
             yield listener

@@ -77,17 +77,20 @@ def vote_text(answers: Sequence[ShownAnswer], labels: Sequence[str], tag: str, *
 
 
 def present_text(
-    answers: Sequence[ShownAnswer], reasons: Sequence[str], chosen: str, add: Sequence[str], tag: str
+    unseen: Sequence[ShownAnswer], reasons: Sequence[str], chosen: str, add: Sequence[str], tag: str
 ) -> str:
-    """The winner's last turn: its answer again, better by what the votes say."""
-    parts = [_answers(answers, tag)]
+    """The winner's last turn: its answer again, better by what the votes say.
+
+    Answers that its conversation already holds are not shown, and not paid for, again.
+    """
+    parts = [_answers(unseen, tag)] if unseen else []
     if reasons:
         parts.append(f"What the voters said:\n{fence(chr(10).join(reasons), tag)}")
     also = f" Take over the correct points of {', '.join(add)} that it lacks." if add else ""
     parts.append(
-        f"The team chose {chosen}. Hand in its final version as a new answer, complete in itself, for the "
-        f"person who asked.{also} Keep what is right; mend what the votes show to be wrong. Don't mention "
-        "the vote, labels or other experts. Code is revised as a whole, never merged line by line."
+        f"The team chose {chosen}. Hand in its final version as a new answer, complete in itself.{also} "
+        "Mend what the votes show to be wrong; keep the rest. Don't mention votes or other experts. Revise code as "
+        "a whole."
     )
     return "\n\n".join(parts)
 

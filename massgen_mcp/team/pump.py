@@ -5,7 +5,6 @@ Every event is journalled before the engine sees it, so that a run can be replay
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, assert_never, cast
@@ -40,6 +39,7 @@ from massgen_mcp.engine import (
 from massgen_mcp.team.briefs import Matter
 from massgen_mcp.team.budget import Budget
 from massgen_mcp.team.calls import Caller
+from massgen_mcp.team.inbox import Inbox
 from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.spec import Ports, TeamSpec
@@ -75,7 +75,7 @@ class TeamRun:
         self._prices = prices
         self._strategy: Strategy = strategy(spec.strategy)
         self._matter = Matter(question=spec.question, context=spec.context, tag=new_tag(ports.random))
-        self._events, self._inbox = anyio.create_memory_object_stream[Event](math.inf)
+        self._inbox: Inbox[Event] = Inbox()
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._turns: dict[int, TurnInMotion] = {}
         self._began = ports.clock.monotonic()
@@ -138,7 +138,7 @@ class TeamRun:
             step = self._strategy.receive(self.board, event)
 
     def _tell(self, event: Event) -> None:
-        self._events.send_nowait(event)
+        self._inbox.put(event)
 
     # Turns.
 
@@ -166,9 +166,9 @@ class TeamRun:
     async def _work(self, motion: TurnInMotion, turn: Turn, scope: anyio.CancelScope) -> None:
         with scope:
             event = await motion.run()
-            self._tell(event)
             if motion.out_of_budget:
                 self._tell(BudgetStopped())
+            self._tell(event)
         self._scopes.pop(turn.id, None)
 
     async def _stop(self, agent: str, turn_id: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.engine import AnswerId
 from massgen_mcp.messages import Message
 from massgen_mcp.team.spec import AgentSpec
 from massgen_mcp.usage import Usage
@@ -26,6 +27,8 @@ class Seat:
     backend: ModelBackend | None = None
     conversation: tuple[Message, ...] = ()
     """Of finished turns only: a stopped turn leaves no trace, so prefixes stay stable."""
+    seen: frozenset[AnswerId] = frozenset()
+    """Answers that the conversation holds."""
     usage: Usage = field(default_factory=Usage)
     lost: Usage = field(default_factory=Usage)
     """Requests that were under way when their turn was stopped, at what was set aside for them."""

@@ -195,13 +195,18 @@ class TurnInMotion:
         if reply.calls:
             results = tuple(ToolResult(call_id=call.id, content=words) for call in reply.calls)
             self._messages.append(Message(role="tool", results=results))
+        self._keep()
+
+    def _keep(self) -> None:
+        """The turn has ended well: its conversation is what the agent's next one begins with."""
         self._seat.conversation = tuple(self._messages)
+        self._seat.seen |= set(self._labels.values())
 
     # What does not end it yet.
 
     def _plain(self, text: str) -> Event | None:
         if self._wanted.answer and not self._wanted.labels:
-            self._seat.conversation = tuple(self._messages)
+            self._keep()
             return self._answer(text.strip(), conclusion_of(text))
         self._slips.plain += 1
         if self._slips.plain > 1:

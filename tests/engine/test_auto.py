@@ -83,7 +83,9 @@ def test_disagreement_opens_one_ballot_without_new_answers() -> None:
 
 def test_answers_are_shown_in_an_order_of_the_reader_and_the_seed() -> None:
     said = {agent: agent for agent in "abcdef"}
-    orders = [[turn.shown for turn in table("abcdef", seed=seed).answers(**said).starts] for seed in (1, 1, 2)]
+    orders = [
+        [turn.shown for turn in table("abcdef", seed=seed).answers(**said).starts] for seed in (1, 1, 2)
+    ]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
     assert len(set(orders[0])) > 1

@@ -95,7 +95,9 @@ def test_a_conclusion_of_two_hundred_characters_still_merges() -> None:
     assert normalise("x" * 200) == "x" * 200
 
 
-@pytest.mark.parametrize("odd", ["1" * 200, "1" + "0" * 190 + "e999", "." * 200, "(" * 200, "!" * 199, "*_" * 100])
+@pytest.mark.parametrize(
+    "odd", ["1" * 200, "1" + "0" * 190 + "e999", "." * 200, "(" * 200, "!" * 199, "*_" * 100]
+)
 def test_odd_conclusions_are_taken_without_failing(odd: str) -> None:
     assert normalise(odd) == normalise(f" {odd} ")
 

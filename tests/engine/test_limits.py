@@ -50,7 +50,9 @@ def test_the_runs_deadline_while_presenting_returns_the_answer_that_won(name: st
 
 
 @both
-@pytest.mark.parametrize(("reason", "why"), [("enough", "The run was cancelled: enough"), ("", "The run was cancelled.")])
+@pytest.mark.parametrize(
+    ("reason", "why"), [("enough", "The run was cancelled: enough"), ("", "The run was cancelled.")]
+)
 def test_a_cancel_stops_now_and_keeps_the_best_answer(name: str, reason: str, why: str) -> None:
     run = Table(name, "abc").answers(b="x").tell(CancelRequested(reason=reason))
     assert run.stops == ["a", "c"]

@@ -34,7 +34,7 @@ from massgen_mcp.engine import (
     strategy,
 )
 
-WALKS = 700
+WALKS = 500
 both = pytest.mark.parametrize("name", ["auto", "vote"])
 
 
@@ -129,15 +129,16 @@ class Walk:
 
     def next_event(self) -> Event:
         lot = self.random.random()
-        if lot < 0.25 and self.past:
-            return late_event(self.random, self.past)
-        if lot < 0.32 and self.events:
+        if lot < 0.38:
+            running = {turn.id for turn in self.running.values()}
+            return late_event(self.random, [turn for turn in self.past if turn.id not in running])
+        if lot < 0.46 and self.events:
             return self.random.choice(self.events[-4:])
-        if lot < 0.355:
+        if lot < 0.48:
             return self.random.choice(
                 [RoundDeadline(round=self.random.randint(0, 4)), AnsweringClosed(), BudgetStopped()]
             )
-        if lot < 0.36:
+        if lot < 0.484:
             return self.random.choice([RunDeadline(), CancelRequested()])
         turn = self.board.turns[self.random.choice(sorted(self.running))]
         return event_of(self.random, turn, self.board)
@@ -146,12 +147,12 @@ class Walk:
 def opening_board(chance: random.Random) -> Board:
     """Any team with any settings."""
     members = [Member(id=name, weight=chance.choice([1, 1, 1, 0.5, 3])) for name in "abcdef"]
-    size = chance.choice([1, 2, 3, 4, 5, 5, 6, 6])
+    size = chance.choice([1, 2, 3, 4, 5, 6, 6, 6])
     return Board.begin(
         members[:size],
         Settings(
             seed=chance.randrange(1000),
-            quorum=chance.choice([None, None, None, 2, 4]),
+            quorum=chance.choice([None, None, None, 2, 3]),
             exclude_self=chance.choice([None, None, True, False]),
             merge_equal=chance.random() < 0.8,
             min_agents=chance.choice([1, 1, 1, min(2, size)]),
@@ -168,24 +169,25 @@ def opening_board(chance: random.Random) -> Board:
 def event_of(chance: random.Random, turn: Turn, board: Board) -> Event:
     """What a running turn may report: now and then it slips, fails or repeats a peer."""
     agent, lot = turn.agent, chance.random()
-    if lot < 0.08:
+    if lot < 0.05:
         return AgentFailed(agent=agent, turn=turn.id, error="down")
-    if lot < 0.14:
+    if lot < 0.10:
         return Abstained(agent=agent, turn=turn.id, why="text")
-    if lot < 0.30 and not turn.in_tools:
+    if lot < 0.40 and not turn.in_tools:
         return ToolLoopEntered(agent=agent, turn=turn.id)
-    if turn.kind is TurnKind.VOTE and lot < 0.75:
-        answer = chance.choice(turn.votable if lot < 0.70 else turn.shown)
+    if turn.kind is TurnKind.VOTE and lot < 0.80:
+        answer = chance.choice(turn.votable if lot < 0.75 else turn.shown)
         return VoteCast(agent=agent, turn=turn.id, answer=answer, add=tuple(chance.sample(turn.shown, 1)))
     known = [answer.content for answer in board.current] or ["first"]
     content = chance.choice(known) if lot > 0.95 else f"{agent} {turn.id}"
-    return AnswerGiven(agent=agent, turn=turn.id, content=content, conclusion=chance.choice("xyzwv"))
+    return AnswerGiven(agent=agent, turn=turn.id, content=content, conclusion=chance.choice("stuvwxyz"))
 
 
-def late_event(chance: random.Random, past: list[Turn]) -> Event:
-    """A report of some turn of the past, running or not by now."""
-    turn = chance.choice(past)
-    agent, number = turn.agent, turn.id if chance.random() < 0.95 else turn.id + 100
+def late_event(chance: random.Random, over: list[Turn]) -> Event:
+    """A report of some turn that is over, or never was."""
+    never = Turn(id=999, agent="a", kind=TurnKind.VOTE)
+    turn = chance.choice([*over, never])
+    agent, number = turn.agent, turn.id
     return chance.choice(
         [
             AnswerGiven(agent=agent, turn=number, content="late", conclusion="x"),
@@ -257,10 +259,11 @@ def test_the_number_of_turns_is_bounded(name: str) -> None:
 @both
 def test_a_run_can_be_replayed_from_its_events(name: str) -> None:
     for walk in walks(name):
-        step = strategy(name).start(walk.opening)
+        again = strategy(name)
+        step = again.start(walk.opening)
         steps = [step.commands]
         for event in walk.events:
-            step = strategy(name).receive(step.board, event)
+            step = again.receive(step.board, event)
             steps.append(step.commands)
         assert steps == walk.steps
         assert step.board == walk.board
@@ -282,11 +285,12 @@ def answered_board(name: str, chance: random.Random) -> Board:
     """Two to six agents that have answered; finished where they agreed."""
     agents = "abcdef"[: chance.randint(2, 6)]
     members = [Member(id=agent, weight=chance.choice([1, 1, 0.1, 0.2, 2])) for agent in agents]
-    step = strategy(name).start(Board.begin(members, Settings(seed=chance.randrange(99), max_answers=1)))
+    again = strategy(name)
+    step = again.start(Board.begin(members, Settings(seed=chance.randrange(99), max_answers=1)))
     for turn in list(step.board.turns.values()):
         said = chance.choice("xyz")
         event = AnswerGiven(agent=turn.agent, turn=turn.id, content=turn.agent, conclusion=said)
-        step = strategy(name).receive(step.board, event)
+        step = again.receive(step.board, event)
     return step.board
 
 
@@ -304,15 +308,17 @@ def orders(chance: random.Random, reports: list[Event]) -> list[list[Event]]:
 
 
 def chosen(name: str, board: Board, reports: list[Event]) -> str | None:
+    again = strategy(name)
     for event in reports:
-        board = strategy(name).receive(board, event).board
+        board = again.receive(board, event).board
     return board.chosen
 
 
 def test_the_order_of_blind_answers_does_not_change_the_outcome() -> None:
+    auto = strategy("auto")
     for seed in range(WALKS):
         chance = random.Random(f"answers/{seed}")
-        step = strategy("auto").start(Board.begin([Member(id=agent) for agent in "abcd"], Settings(seed=seed)))
+        step = auto.start(Board.begin([Member(id=agent) for agent in "abcd"], Settings(seed=seed)))
         given: list[Event] = [
             AnswerGiven(agent=turn.agent, turn=turn.id, content=turn.agent, conclusion=chance.choice("xy"))
             for turn in step.board.turns.values()
@@ -321,6 +327,6 @@ def test_the_order_of_blind_answers_does_not_change_the_outcome() -> None:
         for order in orders(chance, given):
             board, commands = step.board, step.commands
             for event in order:
-                board, commands = (after := strategy("auto").receive(board, event)).board, after.commands
+                board, commands = (after := auto.receive(board, event)).board, after.commands
             ends.append(commands)
         assert all(commands == ends[0] for commands in ends)

@@ -19,7 +19,9 @@ def test_auto_is_the_first_of_those_available() -> None:
 
 
 def test_a_strategy_that_does_not_exist_yet_says_so() -> None:
-    with pytest.raises(StrategyNotFound, match="'refine' is known but not available yet. Available: auto, vote"):
+    with pytest.raises(
+        StrategyNotFound, match="'refine' is known but not available yet. Available: auto, vote"
+    ):
         strategy("refine")
 
 

@@ -214,7 +214,7 @@ def fixed_text() -> dict[str, int]:
         "synthesize": opening + len(synthesis_text(blank[:2], TAG)),
         "present": opening
         + len(vote_text(blank, ["", ""], TAG, may_answer=False))
-        + len(present_text(blank, ["", ""], "", [""], TAG)),
+        + len(present_text([], ["", ""], "", [""], TAG)),
     }
 
 

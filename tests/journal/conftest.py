@@ -1,0 +1,96 @@
+"""A folder, a clock that stands still, and another process that drives a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import anyio
+import pytest
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+import massgen_mcp
+
+ROOT = Path(massgen_mcp.__file__).parents[1]
+DRIVER = Path(__file__).with_name("driver.py")
+
+
+class Other:
+    """A process in which `driver.py` runs."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdout is not None
+        self.process = process
+        self._lines = BufferedByteReceiveStream(process.stdout)
+
+    async def line(self) -> str:
+        """The next line it prints."""
+        with anyio.fail_after(10):
+            return (await self._lines.receive_until(b"\n", 1000)).decode()
+
+    async def rest(self) -> list[str]:
+        """What it still prints, whole lines only, until it ends."""
+        lines: list[str] = []
+        with anyio.fail_after(10):
+            while True:
+                try:
+                    lines.append(await self.line())
+                except (anyio.IncompleteRead, anyio.EndOfStream):
+                    return lines
+
+    async def kill(self) -> None:
+        """What `kill -9` does."""
+        self.process.kill()
+        with anyio.fail_after(10):
+            await self.process.wait()
+
+
+Drive: TypeAlias = Callable[..., AbstractAsyncContextManager[Other]]
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a journal may be; not there yet."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def drive(folder: Path) -> Drive:
+    @asynccontextmanager
+    async def start(what: str, run_id: str) -> AsyncIterator[Other]:
+        command = [sys.executable, str(DRIVER), what, str(folder), run_id]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        async with await anyio.open_process(command, env=environ, stderr=None) as process:
+            try:
+                yield Other(process)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+
+    return start

@@ -1,0 +1,302 @@
+"""What every store of runs promises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import anyio
+import pytest
+
+from massgen_mcp.errors import JournalError, RunNotFound
+from massgen_mcp.journal import Journal, MemoryJournal, Record, RunLog, RunRow, open_journal
+from massgen_mcp.secrets import Secrets
+
+pytestmark = pytest.mark.anyio
+
+DAY = 86_400.0
+
+
+class MovingClock(Protocol):
+    time: float
+
+    def now(self) -> float: ...
+    def monotonic(self) -> float: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+@pytest.fixture
+def secrets() -> Secrets:
+    found = Secrets()
+    found.add("correct-horse-battery", "API_KEY")
+    return found
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def journal(
+    request: pytest.FixtureRequest, folder: Path, clock: MovingClock, secrets: Secrets
+) -> AsyncIterator[Journal]:
+    store: Journal
+    if request.param == "sqlite":
+        store = await open_journal(folder, clock=clock, redact=secrets.redact_value)
+    else:
+        store = MemoryJournal(clock=clock, redact=secrets.redact_value)
+    yield store
+    await store.aclose()
+
+
+async def begin(journal: Journal, run_id: str = "r1", question: str = "Why?", **body: Any) -> RunLog:
+    return await journal.begin(run_id, question=question, team="fast", body={"question": question, **body})
+
+
+async def until(journal: Journal, found: Callable[[], Any]) -> None:
+    """Wait until the store shows what was written without an acknowledgement."""
+    with anyio.fail_after(5):
+        while not await found():
+            await anyio.sleep(0.01)
+
+
+async def test_a_run_begins_with_its_row_and_its_first_record(journal: Journal, clock: MovingClock) -> None:
+    log = await begin(journal, seed=7)
+
+    (record,) = await journal.read("r1")
+    row = await journal.row("r1")
+    assert log.run_id == "r1"
+    assert record == Record(
+        run_id="r1", seq=1, at=clock.time, kind="RunStarted", body={"question": "Why?", "seed": 7}
+    )
+    assert (row.state, row.question, row.team, row.started) == ("running", "Why?", "fast", clock.time)
+    assert row.ended is None
+    assert row.owner is not None
+    assert row.heartbeat == clock.time
+
+
+async def test_what_was_appended_is_read_in_order_and_as_it_was_returned(
+    journal: Journal, clock: MovingClock
+) -> None:
+    log = await begin(journal)
+    clock.time += 1.5
+    first = await log.append("TurnStarted", {"agent": "a", "shown": ("x", "y")}, turn=1)
+    second = await log.append("CallStarted", {"agent": "a"}, turn=1, call=2)
+
+    assert await journal.read("r1", after=1) == [first, second]
+    assert (first.seq, first.turn, first.call, first.at) == (2, 1, None, clock.time)
+    assert (second.seq, second.turn, second.call) == (3, 1, 2)
+    assert first.body == {"agent": "a", "shown": ["x", "y"]}
+
+
+async def test_records_are_read_in_pages(journal: Journal) -> None:
+    log = await begin(journal)
+    for number in range(5):
+        await log.append("Notice", {"number": number})
+
+    assert [record.seq for record in await journal.read("r1", after=2, limit=3)] == [3, 4, 5]
+    assert [record.seq for record in await journal.read("r1", limit=2)] == [1, 2]
+    assert list(await journal.read("r1", after=6)) == []
+
+
+async def test_records_appended_at_once_get_numbers_without_gaps(journal: Journal) -> None:
+    log = await begin(journal)
+    records: list[Record] = []
+
+    async def append(number: int) -> None:
+        records.append(await log.append("Notice", {"number": number}))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(50):
+            tasks.start_soon(append, number)
+
+    assert sorted(record.seq for record in records) == list(range(2, 52))
+    assert sorted(records, key=lambda record: record.seq) == list(await journal.read("r1", after=1))
+
+
+async def test_a_finished_run_says_how_it_ended_and_takes_nothing_more(
+    journal: Journal, clock: MovingClock
+) -> None:
+    log = await begin(journal)
+    await log.activity("a", "thinking")
+    clock.time += 9
+    await log.append("Finished", {"status": "partial"})
+
+    row = await journal.row("r1")
+    assert (row.state, row.ended) == ("partial", clock.time)
+    assert await journal.activities("r1") == {}
+    with pytest.raises(JournalError, match="'r1' is finished"):
+        await log.append("Notice", {})
+    await log.activity("a", "still thinking")
+    assert await journal.activities("r1") == {}
+
+
+async def test_a_finish_without_a_status_is_refused_and_the_run_goes_on(journal: Journal) -> None:
+    log = await begin(journal)
+    with pytest.raises(JournalError, match="needs a status"):
+        await log.append("Finished", {"status": "interrupted"})
+
+    assert (await log.append("Finished", {"status": "failed"})).seq == 2
+
+
+async def test_two_runs_can_not_have_one_name(journal: Journal) -> None:
+    await begin(journal)
+    with pytest.raises(JournalError, match="already a run 'r1'"):
+        await begin(journal)
+    assert len(await journal.read("r1")) == 1
+
+
+async def test_an_unknown_run_is_not_found(journal: Journal) -> None:
+    for ask in (
+        journal.read("r9"),
+        journal.row("r9"),
+        journal.activities("r9"),
+        journal.request_cancel("r9", "enough"),
+    ):
+        with pytest.raises(RunNotFound, match="'r9'"):
+            await ask
+
+
+async def test_runs_are_listed_newest_first_in_pages(journal: Journal, clock: MovingClock) -> None:
+    for number in range(4):
+        await begin(journal, f"r{number}")
+        clock.time += 1
+    await begin(journal, "r4")
+    await begin(journal, "r5")
+
+    async def names(**where: Any) -> list[str]:
+        rows: list[RunRow] = list(await journal.rows(**where))
+        return [row.run_id for row in rows]
+
+    assert await names() == ["r5", "r4", "r3", "r2", "r1", "r0"]
+    assert await names(limit=3) == ["r5", "r4", "r3"]
+    assert await names(before=clock.time - 1, limit=2) == ["r2", "r1"]
+
+
+async def test_a_listing_shows_the_beginning_of_a_long_question(journal: Journal) -> None:
+    await begin(journal, question="x" * 1000)
+    row = await journal.row("r1")
+    assert len(row.question) == 200
+    assert (await journal.read("r1"))[0].body["question"] == "x" * 1000
+
+
+async def test_the_newest_activity_of_each_agent_can_be_seen(journal: Journal) -> None:
+    log = await begin(journal)
+    for number in range(100):
+        await log.activity("a", f"a {number}")
+    await log.activity("b", "b" * 5000)
+
+    async def both() -> bool:
+        return await journal.activities("r1") == {"a": "a 99", "b": "b" * 2000}
+
+    await until(journal, both)
+
+
+async def test_the_owner_learns_of_a_request_to_stop(journal: Journal) -> None:
+    log = await begin(journal)
+    assert await log.cancel_requested() is None
+
+    await journal.request_cancel("r1", "enough")
+    await journal.request_cancel("r1", "really")
+
+    with anyio.fail_after(1):
+        assert await log.wait_cancel() == "enough"
+    assert await log.cancel_requested() == "enough"
+    assert (await journal.row("r1")).cancel_requested == "enough"
+
+
+async def test_stopping_a_finished_run_changes_nothing(journal: Journal) -> None:
+    log = await begin(journal)
+    await log.append("Finished", {"status": "completed"})
+    await journal.request_cancel("r1", "too late")
+    assert (await journal.row("r1")).cancel_requested is None
+
+
+async def test_secrets_are_written_nowhere(journal: Journal) -> None:
+    secret = "correct-horse-battery"
+    log = await begin(journal, question=f"Is {secret} good?")
+    nested = {"deep": [{"key": secret}], "view": MappingProxyType({"key": secret})}
+    record = await log.append("CallReplied", nested)
+    await log.activity("a", f"using {secret}")
+    await journal.request_cancel("r1", f"leaked {secret}")
+
+    async def shown() -> bool:
+        return bool(await journal.activities("r1"))
+
+    await until(journal, shown)
+    everything = [
+        *(await journal.read("r1")),
+        record,
+        await journal.row("r1"),
+        await journal.activities("r1"),
+    ]
+    assert secret not in repr(everything)
+    assert record.body == {"deep": [{"key": "[API_KEY]"}], "view": {"key": "[API_KEY]"}}
+    assert (await journal.row("r1")).question == "Is [API_KEY] good?"
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("half an emoji \ud83d", "half an emoji \ud83d"),
+        ("日本語 🙂 \0 \u2028", "日本語 🙂 \0 \u2028"),
+        ([float("nan"), (float("-inf"), {"x": float("inf")}), 1.5], [None, [None, {"x": None}], 1.5]),
+        (2**80, 2**80),
+    ],
+)
+async def test_odd_values_of_providers_are_kept(journal: Journal, value: Any, read: Any) -> None:
+    log = await begin(journal)
+    await log.append("CallReplied", {"value": value})
+    assert (await journal.read("r1"))[1].body == {"value": read}
+
+
+async def test_a_body_that_is_not_json_is_refused_and_leaves_no_gap(journal: Journal) -> None:
+    log = await begin(journal)
+    with pytest.raises(JournalError, match="object is not a JSON value"):
+        await log.append("Notice", {"value": object()})
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(JournalError, match="can't be written as JSON"):
+        await log.append("Notice", {"value": MappingProxyType({"loop": (loop,)})})
+    assert (await log.append("Notice", {})).seq == 2
+
+
+async def test_old_runs_are_pruned_and_running_ones_stay(journal: Journal, clock: MovingClock) -> None:
+    old = await begin(journal, "old")
+    await begin(journal, "running")
+    await old.append("Finished", {"status": "completed"})
+    clock.time += 20 * DAY
+    young = await begin(journal, "young")
+    await young.append("Finished", {"status": "completed"})
+    clock.time += 20 * DAY
+
+    assert await journal.prune() == ["old"]
+    assert {row.run_id for row in await journal.rows()} == {"running", "young"}
+    with pytest.raises(RunNotFound):
+        await journal.read("old")
+    assert await journal.prune() == []
+    assert await journal.prune(older_than_days=10) == ["young"]
+
+
+async def test_a_closed_journal_takes_nothing_more(journal: Journal) -> None:
+    log = await begin(journal)
+    await journal.aclose()
+    await journal.aclose()
+    with pytest.raises(JournalError, match="closed"):
+        await log.append("Notice", {})
+    with pytest.raises(JournalError, match="closed"):
+        await begin(journal, "r2")
+
+
+async def test_without_anything_to_redact_bodies_stay_as_they_are() -> None:
+    journal = MemoryJournal()
+    log = await begin(journal, key="sk-0123456789abcdef")
+    assert (await journal.read(log.run_id))[0].body["key"] == "sk-0123456789abcdef"
+
+
+async def test_a_run_left_open_in_memory_shows_as_interrupted() -> None:
+    journal = MemoryJournal()
+    log = await begin(journal)
+    await log.activity("a", "thinking")
+    await journal.aclose()
+    assert (await journal.row("r1")).state == "interrupted"
+    assert await journal.activities("r1") == {}
+    assert len(await journal.read("r1")) == 1
