@@ -123,7 +123,7 @@ class Options(BaseOptions):
     name: str | None = None
     system_message: str | None = None
     llm_config: LlmConfig | None = None
-    code_execution_config: CodeExecution | Literal[False] | None = None
+    code_execution_config: CodeExecution | None = None
     human_input_mode: Literal["NEVER"] | None = None
     group_config: dict[str, Any] | None = None
 
@@ -144,6 +144,11 @@ class Options(BaseOptions):
         if both := sorted(set(inner) & set(block)):
             raise ValueError(f"{', '.join(both)} stands both in agent_config and beside it")
         return as_tuples(block | inner)
+
+    @field_validator("code_execution_config", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return None if value is False else value
 
     @field_validator("agent_type", mode="before")
     @classmethod

@@ -23,7 +23,7 @@ async def open_backend(options: Options, context: BackendContext) -> ModelBacken
     info = context.info
     if not info.executes:
         raise BackendError(
-            f"{info.title} ({info.type}) can't answer in this version yet: a team file naming it is checked, but "
+            f"{info.title} ({info.type}) can't answer in this version: a team file naming it is checked, but "
             "not run. Use another backend.",
             kind="unavailable",
             remedy="Use another backend.",

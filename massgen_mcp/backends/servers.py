@@ -81,10 +81,11 @@ async def find_title(context: BackendContext, base_url: str, key: str) -> str:
     if owner is not None:
         return owner.title
     port = httpx2.URL(base_url).port
-    if not is_loopback(host):
-        return host
-    software = _SOFTWARE.get(port or 0) or await _software(context, base_url, key)
-    return f"{software} at {host}:{port}" if software else f"{host}:{port}"
+    where = host if port is None else f"{host}:{port}"
+    software = _SOFTWARE.get(port or 0) if is_loopback(host) else None
+    if software is None and info.local:
+        software = await _software(context, base_url, key)
+    return f"{software} at {where}" if software else where
 
 
 async def _software(context: BackendContext, base_url: str, key: str) -> str | None:
@@ -94,17 +95,22 @@ async def _software(context: BackendContext, base_url: str, key: str) -> str | N
 
 
 async def find_model(context: BackendContext, base_url: str, key: str) -> str:
-    """The first model that a server offers, where neither file nor row names one.
+    """The first model that one's own server offers, where neither file nor row names one.
 
     Raises:
         BackendError: it offers none, or does not say.
     """
-    names = await list_models(context, base_url, key)
+    host = host_of(base_url)
+    own = context.info.local or is_loopback(host)
+    names = await list_models(context, base_url, key) if own else ()
     if names:
         return names[0]
     remedy = "Name a `model` in the backend block."
+    what = (
+        f"{host} does not say which models it has" if own else f"No model is named for {context.info.title}"
+    )
     raise BackendError(
-        f"{host_of(base_url)} does not say which models it has. {remedy}",
+        f"{what}. {remedy}",
         kind="not_found",
         remedy=remedy,
         connected=False,

@@ -13,7 +13,6 @@ from anyio.abc import TaskGroup
 from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.errors import MassgenError
 from massgen_mcp.runs import Runs
-from massgen_mcp.runs.open import open_runs
 
 __all__ = ["MakeRuns", "within_runs"]
 
@@ -46,7 +45,7 @@ def within_runs(
         MassgenError: whatever `work` or the assembly raised, not wrapped in a group.
         BrokenPipeError: whoever read the output has left.
     """
-    make = make_runs or open_runs
+    make = make_runs or _real()
 
     async def begin() -> int | Exception:
         ended: int | Exception = ExitCode.INTERRUPTED
@@ -64,3 +63,8 @@ def within_runs(
     if isinstance(ended, Exception):
         raise ended
     return ended
+
+
+def _real() -> MakeRuns:
+    import importlib
+    return importlib.import_module("massgen_mcp.runs.open").open_runs

@@ -36,14 +36,14 @@ def read_text(path: Path, *, approved: Sequence[Path]) -> str:
     found = inside(path, approved)
     if found is None:
         folders = ", ".join(str(folder) for folder in approved) or "none"
-        raise _refused(path, f"the file is not inside an approved folder ({folders}).")
+        raise _refused(path, f"the file is not inside an approved folder ({folders})")
     folder, steps = found
     try:
         handle = _open(folder, steps)
     except FileNotFoundError as error:
-        raise _refused(path, "there is no such file.") from error
+        raise _refused(path, "there is no such file") from error
     except OSError as error:
-        raise _refused(path, f"the file can't be opened: {_reason(error)}.") from error
+        raise _refused(path, f"the file can't be opened: {_reason(error)}") from error
     try:
         data = _read(handle, path)
     finally:
@@ -52,7 +52,7 @@ def read_text(path: Path, *, approved: Sequence[Path]) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _refused(path, "the file is not UTF-8 text.", line=line) from error
+        raise _refused(path, "the file is not UTF-8 text", line=line) from error
 
 
 def inside(path: Path, approved: Sequence[Path]) -> tuple[Path, tuple[str, ...]] | None:
@@ -96,16 +96,16 @@ def _open(folder: Path, steps: tuple[str, ...]) -> int:
 def _read(handle: int, path: Path) -> bytes:
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
-        raise _refused(path, "not a regular file.")
+        raise _refused(path, "not a regular file")
     if status.st_size > MAX_BYTES:
-        raise _refused(path, "larger than 1 MiB.")
+        raise _refused(path, "larger than 1 MiB")
     parts: list[bytes] = []
     left = MAX_BYTES + 1
     while left > 0 and (part := os.read(handle, left)):
         parts.append(part)
         left -= len(part)
     if left <= 0:
-        raise _refused(path, "larger than 1 MiB.")
+        raise _refused(path, "larger than 1 MiB")
     return b"".join(parts)
 
 

@@ -46,8 +46,7 @@ class Places:
     ) -> Problem:
         """A problem at that path, placed at the nearest key above it that is in the file."""
         mark = self._nearest(path)
-        if hint and message[-1:] not in ".?!:":
-            message += "."
+        message = message.rstrip(".") + ("." if hint else "")
         return Problem(
             path=path_text(path),
             message=message,

@@ -90,10 +90,11 @@ def parse(text: str) -> Tree:
         return Tree(value=value, places=Places(reader.marks), problems=tuple(reader.found))
     except _Refused as refused:
         line, column = refused.mark or (None, None)
-        problem = Problem(path="", message=f"{refused.message}.", line=line, column=column, hint=refused.hint)
+        message = refused.message + ("." if refused.hint else "")
+        problem = Problem(path="", message=message, line=line, column=column, hint=refused.hint)
         return Tree(value={}, places=Places({}), problems=(problem,), broken=True)
     except RecursionError:  # pragma: no cover - the depth limit is far below the interpreter's
-        problem = Problem(path="", message="nested too deeply.")
+        problem = Problem(path="", message="nested too deeply")
         return Tree(value={}, places=Places({}), problems=(problem,), broken=True)
 
 
@@ -300,7 +301,7 @@ class _Walk:
         sources = [node] if node.entries is not None else node.items or [node]
         if all(source.entries is not None for source in sources):
             return sources
-        self._find(path, mark, "`<<` takes a mapping, or a list of them.")
+        self._find(path, mark, "`<<` takes a mapping, or a list of them")
         return []
 
     def _find(self, path: KeyPath, mark: Mark, message: str, hint: str = "") -> None:

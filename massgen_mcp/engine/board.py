@@ -134,7 +134,7 @@ class Turn:
     ballot: int = 0
     """Which ballot a vote of this turn belongs to; 0 before any."""
     shown: tuple[AnswerId, ...] = ()
-    """The answers this turn sees, in the order shown to this reader."""
+    """The answers this turn sees, in the order shown to this reader; to a presenter the chosen one first."""
     votable: tuple[AnswerId, ...] = ()
     may_answer: bool = False
     """Whether a vote turn may hand in a new answer instead."""

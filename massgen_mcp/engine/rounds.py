@@ -114,7 +114,8 @@ class Rounds(ABC):
     def _go_on(self, move: Move) -> None:
         if self._too_few(move):
             return
-        match Phase(move.board.phase):
+        phase = Phase(move.board.phase)
+        match phase:
             case Phase.ANSWERS:
                 self._after_answers(move)
             case Phase.BALLOT:
@@ -122,7 +123,7 @@ class Rounds(ABC):
             case Phase.PRESENTATION:
                 if not move.board.turns:
                     move.finish_best()
-            case _ as phase:
+            case _:
                 assert_never(phase)
 
     def _after_answers(self, move: Move) -> None:

@@ -19,7 +19,7 @@ from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.clock import Clock
 from massgen_mcp.engine import Board, Member, Settings
-from massgen_mcp.errors import MassgenError, RunNotFound
+from massgen_mcp.errors import JournalError, MassgenError, RunNotFound
 from massgen_mcp.journal import Journal, MemoryJournal, RunLog, RunRow, summarise
 from massgen_mcp.runs.ask import Allowance, Ask
 from massgen_mcp.runs.handle import RunHandle
@@ -37,6 +37,8 @@ _logger = logging.getLogger(__name__)
 _KEPT = 100
 """Finished runs kept in memory; all others are read back from the journal."""
 _CLOSING_SECONDS = 5.0
+_COUNTED = 200
+"""Runs of one day that are added up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,27 @@ class Runs:
     def secrets(self) -> Secrets:
         """What must not be shown."""
         return self._world.secrets
+
+    async def catalogue(self, backend: str | None = None, task: str | None = None) -> dict[str, Any]:
+        """Backends and teams, ready or why not, and what was spent today, as `list_backends` returns it.
+
+        Raises:
+            RequestRefused: there is no such backend or task.
+        """
+        found = await self._world.teams.catalogue(backend, task)
+        try:
+            return found | {"spent_today_usd": await self._spent_today()}
+        except JournalError as error:
+            return found | {"journal": str(error)}
+
+    async def _spent_today(self) -> float:
+        """US dollars of all runs on this state folder that began today, UTC."""
+        now = self._world.clock.now()
+        today = now - now % 86_400
+        journal = await self.journal()
+        rows = [row for row in await journal.rows(limit=_COUNTED) if row.started >= today]
+        spent = [summarise(await journal.read(row.run_id), state=row.state).usage.cost_usd for row in rows]
+        return round(sum(cost or 0.0 for cost in spent), 6)
 
     async def start(self, ask: Ask) -> RunHandle:
         """Put a question to a team. The run goes on by itself from here.

@@ -70,9 +70,9 @@ class AskTeam(Arguments):
         str | None,
         Field(description="Material the answer needs: code, logs, data, your findings. Judged, not obeyed."),
     ] = None
-    strategy: Annotated[
-        str | None, Field(description="How the team decides. Default: the team's own.")
-    ] = None
+    strategy: Annotated[str | None, Field(description="How the team decides. Default: the team's own.")] = (
+        None
+    )
     budget: Annotated[
         Budget | None, Field(description="Can only lower the configured limits ($1 and 600 s by default).")
     ] = None
@@ -111,9 +111,9 @@ class CancelRun(Arguments):
 class ListBackends(Arguments):
     """Of `list_backends`."""
 
-    backend: Annotated[
-        str | None, Field(description="One backend: its models, prices, what is loaded.")
-    ] = None
+    backend: Annotated[str | None, Field(description="One backend: its models, prices, what is loaded.")] = (
+        None
+    )
     task: Annotated[
         Literal["research", "coding", "analysis", "cheap", "private"] | None,
         Field(description="Order by suitability."),
@@ -126,7 +126,9 @@ class ValidateConfig(Arguments):
     config: Annotated[
         str,
         Field(
-            min_length=1, max_length=1_048_576, description="A team's name, a path in an approved folder, or YAML."
+            min_length=1,
+            max_length=1_048_576,
+            description="A team's name, a path in an approved folder, or YAML.",
         ),
     ]
 

@@ -89,7 +89,9 @@ class Presences:
         else:
             del self._here[caller]
 
-    def told(self, ctx: ServerRequestContext[Any, Any], request_id: str | int | None, reason: str | None) -> None:
+    def told(
+        self, ctx: ServerRequestContext[Any, Any], request_id: str | int | None, reason: str | None
+    ) -> None:
         """A client says that it has cancelled a call, and perhaps why."""
         presence = self._here.get(_caller(ctx, request_id))
         if presence is not None:

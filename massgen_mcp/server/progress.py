@@ -47,9 +47,7 @@ async def progress_of(
 
 
 class _Reporter:
-    def __init__(
-        self, handle: RunHandle, send: Send, clock: Clock, redact: Callable[[str], str]
-    ) -> None:
+    def __init__(self, handle: RunHandle, send: Send, clock: Clock, redact: Callable[[str], str]) -> None:
         self._lines = Lines(handle.agents, redact=redact)
         self._send = send
         self._clock = clock

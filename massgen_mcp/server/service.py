@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from massgen_mcp.clock import Clock
+from massgen_mcp.secrets import Secrets
 from massgen_mcp.server.presence import Presences
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class Service:
             if self._runs is None:
                 self._runs = await self._keepers.start(self._keep)
             return self._runs
+
+    @property
+    def secrets(self) -> Secrets:
+        """What must not be shown. Before the runs are made, keys are known by their shape alone."""
+        return Secrets() if self._runs is None else self._runs.secrets
 
     async def _keep(self, *, task_status: TaskStatus[Runs]) -> None:
         # In a task of its own: what is entered here is left here, whichever call came first.

@@ -86,11 +86,11 @@ def present_text(
     parts = [_answers(unseen, tag)] if unseen else []
     if reasons:
         parts.append(f"What the voters said:\n{fence(chr(10).join(reasons), tag)}")
-    also = f" Take over the correct points of {', '.join(add)} that it lacks." if add else ""
+    also = f" Take over the correct points of {', '.join(add)}." if add else ""
     parts.append(
         f"The team chose {chosen}. Hand in its final version as a new answer, complete in itself.{also} "
-        "Mend what the votes show to be wrong; keep the rest. Don't mention votes or other experts. Revise code as "
-        "a whole."
+        "Mend what the votes show to be wrong; keep the rest. Don't mention votes or other experts. Revise "
+        "code as a whole."
     )
     return "\n\n".join(parts)
 

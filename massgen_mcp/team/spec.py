@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from pydantic import SecretStr
+
 from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.options import Options
@@ -28,6 +30,10 @@ class AgentSpec:
     system_message: str = ""
     weight: float = 1.0
     seed: int = 0
+    api_key: SecretStr | None = None
+    """The key from the environment; one in the team file stands in `options`."""
+    environ: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """The variables that hold for its team."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

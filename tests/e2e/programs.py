@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import time
@@ -12,7 +13,7 @@ from shutil import which
 
 import pytest
 
-__all__ = ["CLAUDE", "E2E", "node", "processes_with", "program", "wait_until"]
+__all__ = ["CLAUDE", "E2E", "adopt_orphans", "descendants", "node", "processes_with", "program", "wait_until"]
 
 E2E = Path(__file__).parents[2] / "e2e"
 CLAUDE = E2E / "node_modules" / ".bin" / "claude"
@@ -53,6 +54,31 @@ def _words(pid: int) -> bytes:
         with suppress(OSError):  # it has ended, or hides
             words += Path(f"/proc/{pid}/{name}").read_bytes()
     return words
+
+
+def adopt_orphans() -> None:
+    """From now on, a process whose parents have ended is this process's child, so none is lost from sight."""
+    set_child_subreaper = 36
+    ctypes.CDLL(None, use_errno=True).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def descendants() -> set[int]:
+    """Living processes that this process started, or that they did, and so on."""
+    parents = {pid: parent for pid in _processes() if (parent := _living_parent(pid)) is not None}
+    found: set[int] = set()
+    newer = {os.getpid()}
+    while newer:
+        newer = {pid for pid, parent in parents.items() if parent in newer} - found
+        found |= newer
+    return found
+
+
+def _living_parent(pid: int) -> int | None:
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:  # it has ended
+        return None
+    return None if state == "Z" else int(parent)
 
 
 def wait_until(happened: Callable[[], bool], *, seconds: float, what: str) -> float:

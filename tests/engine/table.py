@@ -48,7 +48,7 @@ class Table:
         return self
 
     def answer(self, agent: AgentId, conclusion: str, content: str = "") -> Table:
-        """The agent's running turn hands in an answer; its text differs from everybody else's unless given."""
+        """The agent's running turn hands in an answer; unless given, its text is like no other."""
         turn = self.turns[agent]
         return self.tell(
             AnswerGiven(

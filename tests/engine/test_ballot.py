@@ -67,6 +67,17 @@ def test_who_leads(
     assert tally.margin(tally.leader.id) == margin
 
 
+def test_labels_are_shuffled_once_per_run_by_its_seed() -> None:
+    members = [Member(id=agent) for agent in "abcd"]
+    labels = [Board.begin(members, Settings(seed=seed)).labels for seed in range(20)]
+    assert all(sorted(found.values()) == ["agent1", "agent2", "agent3", "agent4"] for found in labels)
+    assert len({tuple(found.values()) for found in labels}) > 1
+    found = board(DIFFERENT, {})
+    assert found.label(found.answer("c.1")) == f"{found.labels['c']}.1"
+    with pytest.raises(KeyError, match=r"c\.2"):
+        found.answer("c.2")
+
+
 def test_nobody_leads_without_answers() -> None:
     empty = Board.begin([Member(id="a")], Settings())
     assert count(empty).leader is None

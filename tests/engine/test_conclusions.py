@@ -26,14 +26,14 @@ from massgen_mcp.engine import Answer, conclusion_of, group_answers, normalise
         ("a cat", "A cat."),
         ("an owl", "owl"),
         ("STRASSE", "straße"),
-        ("ｆｕｌｌ", "full"),
+        ("ｆｕｌｌ", "full"),  # noqa: RUF001 - what NFKC is for
         ("東京。", "東京"),
         ("42", "42.0"),
         ("42", "42."),
         ("42", "**42**"),
         ("42", "$42$"),
         ("42", "+42"),
-        ("42", "４２"),
+        ("42", "４２"),  # noqa: RUF001 - what NFKC is for
         ("0.5", ".5"),
         ("0", "-0.0"),
         ("-7", "−7"),  # noqa: RUF001 - the minus sign of typeset text

@@ -20,12 +20,12 @@ def test_auto_is_the_first_of_those_available() -> None:
 
 def test_a_strategy_that_does_not_exist_yet_says_so() -> None:
     with pytest.raises(
-        StrategyNotFound, match="'refine' is known but not available yet. Available: auto, vote"
+        StrategyNotFound, match=r"'refine' is known but not available yet\. Available: auto, vote"
     ):
         strategy("refine")
 
 
 @pytest.mark.parametrize("name", ["debate", "board", "", "..vote"])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(RequestRefused, match="is unknown. Available: auto, vote"):
+    with pytest.raises(RequestRefused, match=r"is unknown\. Available: auto, vote"):
         strategy(name)

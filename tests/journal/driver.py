@@ -54,7 +54,9 @@ async def give_up(log: RunLog, journal: SqliteJournal) -> None:
 
 async def main(what: str, folder: Path, run_id: str) -> None:
     journal = await open_journal(folder)
-    log = await journal.begin(run_id, question=f"What does {run_id} do?", team="test", body={"question": what})
+    log = await journal.begin(
+        run_id, question=f"What does {run_id} do?", team="test", body={"question": what}
+    )
     match what:
         case "append":
             await append(log)

@@ -213,7 +213,8 @@ async def test_money_is_reserved_before_it_is_spent_and_the_answer_still_comes()
     result = await ask(team)
     assert (result.status, result.stopped_by) == ("partial", "budget")
     assert result.answer
-    assert result.usage.requests == 3
+    assert result.usage.cost_usd is not None
+    assert result.usage.cost_usd <= 0.14
 
 
 async def test_a_caller_can_only_lower_what_the_team_may_spend():

@@ -1,0 +1,55 @@
+"""What can be wrong with a team although each of its agents is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from massgen_mcp.config.check_tools import check_context_paths, outside
+from massgen_mcp.config.models import TeamKeys
+from massgen_mcp.config.paths import Places
+from massgen_mcp.config.seat import Seat
+from massgen_mcp.errors import Problem
+
+__all__ = ["check_team"]
+
+
+def check_team(keys: TeamKeys, seats: Sequence[Seat], places: Places) -> Iterator[Problem]:
+    """Problems of the team as a whole."""
+    yield from _ids(seats)
+    yield from _numbers(keys, len(seats), places)
+    orchestrator = keys.orchestrator
+    at = ("orchestrator",)
+    ids = [seat.agent.id for seat in seats]
+    if orchestrator.presenter_agent is not None and orchestrator.presenter_agent not in ids:
+        known = ", ".join(ids)
+        yield places.problem((*at, "presenter_agent"), "there is no agent of that id.", hint=f"Known: {known}.")
+    for key in ("snapshot_storage", "agent_temporary_workspace"):
+        path: str | None = getattr(orchestrator, key)
+        if path is not None and outside(path):
+            yield places.problem((*at, key), "must not lead out of the run's folder.")
+    yield from check_context_paths(orchestrator.context_paths, (*at, "context_paths"), places)
+    if orchestrator.video_generation_backend in ("openai", "azure_openai"):
+        yield places.problem(
+            (*at, "video_generation_backend"),
+            "OpenAI's video API was shut down on 2026-09-24.",
+            hint="Use gemini.",
+        )
+
+
+def _ids(seats: Sequence[Seat]) -> Iterator[Problem]:
+    first: dict[str, Seat] = {}
+    for seat in seats:
+        earlier = first.setdefault(seat.agent.id, seat)
+        if earlier is not seat:
+            mark = seat.places.marks.get((*earlier.path, "id"))
+            where = f" (line {mark.line})" if mark else ""
+            yield seat.places.problem((*seat.path, "id"), f"another agent has this id{where}.")
+
+
+def _numbers(keys: TeamKeys, agents: int, places: Places) -> Iterator[Problem]:
+    if not agents:
+        return
+    for key in ("quorum", "min_agents"):
+        number: int | None = getattr(keys.orchestrator, key)
+        if number is not None and number > agents:
+            yield places.problem(("orchestrator", key), f"more than the team's agents ({agents}).")

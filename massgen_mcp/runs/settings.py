@@ -1,0 +1,63 @@
+"""The operator's own settings: the variables of the server's environment, read once at start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from massgen_mcp.runs.ask import Allowance
+
+__all__ = ["APP", "Settings", "read_settings"]
+
+APP = "massgen-mcp"
+_DEFAULT = Allowance(usd=1.0, tokens=200_000, seconds=600.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator has decided for this process."""
+
+    state_dir: Path
+    cache_dir: Path
+    config_dirs: tuple[Path, ...] = ()
+    team: str | None = None
+    """The team that answers when a call names none."""
+    allowance: Allowance = _DEFAULT
+    """What a run may use where no team file says otherwise."""
+    problems: tuple[str, ...] = ()
+    """Settings that could not be read, and what holds instead."""
+
+
+def read_settings(environ: Mapping[str, str], *, config_dirs: tuple[Path, ...] = ()) -> Settings:
+    """The settings of this environment. A value that can't be read is told, and its default holds."""
+    problems: list[str] = []
+
+    def number(name: str, default: float) -> float:
+        text = environ.get(name, "").strip()
+        try:
+            value = float(text) if text else default
+        except ValueError:
+            value = 0.0
+        if value > 0:
+            return value
+        problems.append(f"{name} is not a number above zero; {default:g} holds.")
+        return default
+
+    named = tuple(Path(part) for part in environ.get("MASSGEN_MCP_CONFIG_DIRS", "").split(os.pathsep) if part)
+    state = environ.get("MASSGEN_MCP_STATE_DIR", "")
+    return Settings(
+        state_dir=Path(state).expanduser() if state else platformdirs.user_state_path(APP),
+        cache_dir=platformdirs.user_cache_path(APP),
+        config_dirs=(*config_dirs, *(folder.expanduser() for folder in named)),
+        team=environ.get("MASSGEN_MCP_TEAM") or None,
+        allowance=Allowance(
+            usd=number("MASSGEN_MCP_MAX_USD", 1.0),
+            tokens=int(number("MASSGEN_MCP_MAX_TOKENS", 200_000)),
+            seconds=number("MASSGEN_MCP_MAX_SECONDS", 600.0),
+        ),
+        problems=tuple(problems),
+    )

@@ -1,0 +1,136 @@
+"""From a team file's models to what a run is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+from massgen_mcp.backends.registry import BACKENDS
+from massgen_mcp.config.environment import Environment
+from massgen_mcp.config.load import Loaded
+from massgen_mcp.config.models import AgentConfig, TeamConfig
+from massgen_mcp.config.readiness import Readiness, agent_readiness, key_for
+from massgen_mcp.engine import Settings
+from massgen_mcp.errors import ConfigError, RequestRefused
+from massgen_mcp.runs.ask import Allowance
+from massgen_mcp.runs.manager import ResolvedTeam
+from massgen_mcp.team import AgentSpec
+from massgen_mcp.tools.toolset import NoTools
+
+__all__ = ["agent_spec", "allowance_of", "engine_settings", "ready_team"]
+
+
+def ready_team(
+    loaded: Loaded, *, name: str, defaults: Allowance, why: str, demo: bool = False
+) -> ResolvedTeam:
+    """The team of a loaded file, its optional agents that can't work left out.
+
+    Raises:
+        ConfigError: the file has errors, or asks for what this version can't run.
+        RequestRefused: an agent that is not optional has no key, or too few are left.
+    """
+    team = loaded.require(name)
+    present, absent = _seated(team, loaded, name)
+    words = [str(problem) for problem in loaded.problems if problem.severity == "warning"]
+    away = [f"{agent.id} sat out: {why_not}" for agent, why_not in absent]
+    return ResolvedTeam(
+        name=name,
+        agents=tuple(
+            agent_spec(agent, loaded.environment, number=number) for number, agent in enumerate(present)
+        ),
+        strategy=team.orchestrator.effective_strategy,
+        settings=engine_settings(team, {agent.id for agent in present}),
+        allowance=allowance_of(team, defaults),
+        first_round_seconds=team.timeout_settings.initial_round_timeout_seconds,
+        round_seconds=team.timeout_settings.subsequent_round_timeout_seconds,
+        why=why,
+        warnings=(*words, *away),
+        config=dict(loaded.resolved),
+        demo=demo,
+        journalled=team.journal,
+    )
+
+
+def agent_spec(agent: AgentConfig, environment: Environment, *, number: int) -> AgentSpec:
+    """One agent, with its key."""
+    key = key_for(agent.backend, environment)
+    return AgentSpec(
+        id=agent.id,
+        info=BACKENDS[agent.backend.type],
+        options=agent.backend,
+        toolset=NoTools(),
+        system_message=agent.instructions,
+        weight=agent.weight,
+        seed=number + 1,
+        api_key=key.value if key.source == "environment" else None,
+        environ=environment.merged(),
+    )
+
+
+def engine_settings(team: TeamConfig, present: AbstractSet[str]) -> Settings:
+    """What the file says about coordination, in the engine's words."""
+    orchestrator = team.orchestrator
+    presenter = orchestrator.presenter_agent
+    return Settings(
+        quorum=orchestrator.quorum,
+        exclude_self=orchestrator.exclude_self,
+        merge_equal=orchestrator.merge_equal,
+        min_agents=orchestrator.min_agents,
+        presentation=orchestrator.effective_presentation,
+        presenter=presenter if presenter in present else None,
+        max_answers=orchestrator.max_new_answers_per_agent or Settings().max_answers,
+        max_answers_global=orchestrator.max_new_answers_global,
+        skip_voting=orchestrator.skip_voting,
+    )
+
+
+def allowance_of(team: TeamConfig, defaults: Allowance) -> Allowance:
+    """The file's limits; where it says nothing about money and tokens, or time, the operator's defaults."""
+    budget, timeouts = team.budget, team.timeout_settings
+    seconds = budget.seconds or timeouts.orchestrator_timeout_seconds or defaults.seconds
+    if budget.seconds and timeouts.orchestrator_timeout_seconds:
+        seconds = min(budget.seconds, timeouts.orchestrator_timeout_seconds)
+    own = Allowance(usd=budget.usd, tokens=budget.tokens, requests=budget.requests, seconds=seconds)
+    if budget.usd is None:
+        own = replace(own, usd=defaults.usd)
+    if budget.tokens is None and budget.usd is None:
+        own = replace(own, tokens=defaults.tokens)
+    return own
+
+
+def _seated(
+    team: TeamConfig, loaded: Loaded, name: str
+) -> tuple[list[AgentConfig], list[tuple[AgentConfig, str]]]:
+    """Who takes part, and who sits out and why."""
+    states = [(agent, agent_readiness(agent, loaded.environment)) for agent in team.agents]
+    absent = [(agent, state.why) for agent, state in states if agent.optional and not state.ready]
+    _refuse_unavailable(loaded, {agent.id for agent, _ in absent}, team, name)
+    missing = [(agent, state) for agent, state in states if not agent.optional and not state.ready]
+    if missing:
+        raise RequestRefused(_cant_work(name, missing))
+    present = [agent for agent, state in states if state.ready]
+    needed = team.orchestrator.min_agents
+    if len(present) < needed or not present:
+        lines = "".join(f"\n- {agent.id}: {why}" for agent, why in absent)
+        raise RequestRefused(
+            f'Team "{name}" has {len(present)} agents that can work and needs {max(1, needed)}. '
+            f"Nothing was spent.{lines}"
+        )
+    return present, absent
+
+
+def _refuse_unavailable(loaded: Loaded, absent: AbstractSet[str], team: TeamConfig, name: str) -> None:
+    """What this version can't run is refused, unless only an agent that sits out asks for it."""
+    places = {f"agents[{index}]": agent.id for index, agent in enumerate(team.agents)}
+    wanted = [
+        replace(problem, severity="error")
+        for problem in loaded.unavailable
+        if places.get(problem.path.partition(".")[0]) not in absent
+    ]
+    if wanted:
+        raise ConfigError(wanted, name=name)
+
+
+def _cant_work(name: str, missing: list[tuple[AgentConfig, Readiness]]) -> str:
+    lines = "".join(f"\n- {agent.id}: {state.why}. {state.remedy}" for agent, state in missing)
+    return f"Team \"{name}\" can't start, since these agents can't work. Nothing was spent.{lines}"

@@ -1,0 +1,147 @@
+"""The five tools: arguments in, a run or a look at runs, a reply out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+
+from massgen_mcp.errors import MassgenError, RunNotFound
+from massgen_mcp.runs import Allowance, Ask, RunHandle, RunResult, Runs
+from massgen_mcp.secrets import Secrets
+from massgen_mcp.server.arguments import (
+    Arguments,
+    AskTeam,
+    CancelRun,
+    GetRun,
+    ListBackends,
+    ValidateConfig,
+    read_arguments,
+)
+from massgen_mcp.server.hosts import default_wait
+from massgen_mcp.server.looks import latest_runs, look, records_of
+from massgen_mcp.server.progress import progress_of
+from massgen_mcp.server.replies import data_reply, refusal, run_reply
+from massgen_mcp.server.service import Service
+
+__all__ = ["call_tool"]
+
+_ArgumentsT = TypeVar("_ArgumentsT", bound=Arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of a tool."""
+
+    ctx: ServerRequestContext[Service, Any]
+    given: Mapping[str, Any] | None
+
+    def read(self, model: type[_ArgumentsT]) -> _ArgumentsT:
+        """Its arguments. Raises `RequestRefused`."""
+        return read_arguments(model, self.given)
+
+    @property
+    def service(self) -> Service:
+        """What all calls share."""
+        return self.ctx.lifespan_context
+
+    async def wait(self, runs: Runs, handle: RunHandle, seconds: float | None) -> RunResult:
+        """Wait for a run, telling the caller how it goes. If the call is cancelled, the run's fate is decided."""
+        with self.service.presences.of(self.ctx) as presence:
+            presence.run = handle
+            async with progress_of(
+                handle,
+                self.ctx.session.report_progress,
+                clock=self.service.clock,
+                past=lambda: records_of(runs, handle.run_id),
+                redact=runs.secrets.redact,
+            ):
+                return await handle.wait(seconds)
+
+
+async def call_tool(
+    ctx: ServerRequestContext[Service, Any], name: str, arguments: Mapping[str, Any] | None
+) -> types.CallToolResult:
+    """The reply to a call. What the caller or the operator can mend comes back as words, marked as an error."""
+    tool = _TOOLS.get(name)
+    if tool is None:
+        return refusal(_unknown_tool(name), Secrets())
+    try:
+        return await tool(_Call(ctx, arguments))
+    except RunNotFound as error:
+        words = f"{error} Call get_run without arguments for the latest runs."
+        return refusal(words, ctx.lifespan_context.secrets)
+    except MassgenError as error:
+        return refusal(str(error), ctx.lifespan_context.secrets)
+
+
+async def _ask_team(call: _Call) -> types.CallToolResult:
+    given = call.read(AskTeam)
+    budget = given.budget
+    ask = Ask(
+        question=given.question,
+        team=given.team,
+        agents=tuple(given.agents or ()),
+        context=given.context or "",
+        strategy=given.strategy,
+        budget=Allowance(**budget.model_dump()) if budget else Allowance(),
+    )
+    seconds = default_wait(call.ctx) if given.wait_seconds is None else given.wait_seconds
+    runs = await call.service.runs()
+    handle = await runs.start(ask)
+    result = await call.wait(runs, handle, seconds)
+    no_answer = result.status != "running" and not result.answer
+    return run_reply(result, runs.secrets, detail=given.detail or "summary", is_error=no_answer)
+
+
+async def _get_run(call: _Call) -> types.CallToolResult:
+    given = call.read(GetRun)
+    runs = await call.service.runs()
+    if given.run_id is None:
+        return await latest_runs(runs, given)
+    seconds = given.wait_seconds or 0.0
+    handle = runs.live(given.run_id)
+    if handle is not None and seconds:
+        result = await call.wait(runs, handle, seconds)
+    else:
+        result = await runs.wait(given.run_id, seconds)
+    return await look(runs, result, given)
+
+
+async def _cancel_run(call: _Call) -> types.CallToolResult:
+    given = call.read(CancelRun)
+    runs = await call.service.runs()
+    result = await runs.cancel(given.run_id, "cancel_run was called")
+    return run_reply(result, runs.secrets, detail="summary", is_error=False)
+
+
+async def _list_backends(call: _Call) -> types.CallToolResult:
+    given = call.read(ListBackends)
+    runs = await call.service.runs()
+    return data_reply(await runs.teams.catalogue(given.backend, given.task), None, runs.secrets)
+
+
+async def _validate_config(call: _Call) -> types.CallToolResult:
+    given = call.read(ValidateConfig)
+    runs = await call.service.runs()
+    return data_reply(await runs.teams.validate(given.config), None, runs.secrets)
+
+
+_Tool: TypeAlias = Callable[[_Call], Awaitable[types.CallToolResult]]
+_TOOLS: Mapping[str, _Tool] = {
+    "ask_team": _ask_team,
+    "get_run": _get_run,
+    "cancel_run": _cancel_run,
+    "list_backends": _list_backends,
+    "validate_config": _validate_config,
+}
+
+
+def _unknown_tool(name: str) -> str:
+    close = difflib.get_close_matches(name, _TOOLS, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f'Unknown tool "{name[:100]}".{hint} Tools: {", ".join(_TOOLS)}. Nothing was spent.'

@@ -1,0 +1,84 @@
+"""What a tool call returns: the structured part, complete on its own, and the same as text.
+
+Some hosts show their model the one, some the other. Everything passes the redactor, and nothing in it can hide
+or reorder text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import mcp_types as types
+
+from massgen_mcp.runs import RunResult
+from massgen_mcp.runs.lines import RULES, duration, money
+from massgen_mcp.runs.result import Detail
+from massgen_mcp.secrets import Secrets
+from massgen_mcp.text import visible
+
+__all__ = ["data_reply", "footer", "refusal", "run_reply", "shown", "text_of_run"]
+
+
+def shown(text: str, secrets: Secrets) -> str:
+    """Text as it may leave this process."""
+    return visible(secrets.redact(text))
+
+
+def run_reply(result: RunResult, secrets: Secrets, *, detail: Detail, is_error: bool) -> types.CallToolResult:
+    """A reply about a run."""
+    return data_reply(result.public(detail), text_of_run(result), secrets, is_error=is_error)
+
+
+def data_reply(
+    data: Mapping[str, Any], text: str | None, secrets: Secrets, *, is_error: bool = False
+) -> types.CallToolResult:
+    """A reply with this structured part. Without a text of its own the text is the same as JSON."""
+    structured = cast("dict[str, Any]", _shown_value(secrets.redact_value(dict(data))))
+    words = json.dumps(structured, ensure_ascii=False) if text is None else shown(text, secrets)
+    return types.CallToolResult(
+        is_error=is_error,
+        content=[types.TextContent(type="text", text=words)],
+        structured_content=structured,
+    )
+
+
+def refusal(words: str, secrets: Secrets) -> types.CallToolResult:
+    """A call that can't be served: what, why, and what to do."""
+    content = types.TextContent(type="text", text=shown(words, secrets))
+    return types.CallToolResult(is_error=True, content=[content])
+
+
+def text_of_run(result: RunResult) -> str:
+    """The answer as Markdown with one line below it; without an answer, why and what to do."""
+    body = result.answer or result.error or result.next
+    parts = [body, f"---\n{footer(result)}"]
+    if result.answer and result.error:
+        parts.insert(1, result.error)
+    return "\n\n".join(part for part in parts if part)
+
+
+def footer(result: RunResult) -> str:
+    """`completed · gemini's answer (by vote) · $0.03 · 21 s · run 20261122-0241-k7f3qx`."""
+    rule = RULES.get(result.agreement.rule, "") if result.agreement else ""
+    parts = [
+        f"{result.status}: {result.phase} {result.done}" if result.phase else result.status,
+        f"{result.winner}'s answer" + (f" ({rule})" if rule else "") if result.winner else "",
+        money(result.usage.cost_usd),
+        duration(result.seconds),
+        f"run {result.run_id}",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _shown_value(value: Any) -> Any:
+    """A JSON value with every text in it made visible, keys included."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {visible(key): _shown_value(item) for key, item in items}
+    if isinstance(value, list):
+        return [_shown_value(item) for item in cast("list[Any]", value)]
+    return value

@@ -1,0 +1,105 @@
+"""The `massgen://` resources: runs, teams, backends, strategies, the schema of a team file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import unquote
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+
+from massgen_mcp.engine import STRATEGIES, available_strategies
+from massgen_mcp.errors import MassgenError, RequestRefused
+from massgen_mcp.journal import report
+from massgen_mcp.runs import Runs
+from massgen_mcp.server.looks import records_of, summary_of
+from massgen_mcp.server.replies import shown
+from massgen_mcp.server.service import Service
+from massgen_mcp.server.transcript import final_answer, markdown, transcript_entries
+
+__all__ = ["read_resource"]
+
+_SCHEME: Final = "massgen://"
+_MARKDOWN = "text/markdown"
+_JSON = "application/json"
+_NOT_FOUND_2025 = -32002
+
+
+async def read_resource(ctx: ServerRequestContext[Service, Any], uri: str) -> types.ReadResourceResult:
+    """The text of a resource.
+
+    Raises:
+        MCPError: there is none at that address, or it can't be read; the words say why.
+    """
+    service = ctx.lifespan_context
+    try:
+        runs = await service.runs()
+        mime, text = await _read(runs, uri)
+    except MassgenError as error:
+        modern = ctx.session.protocol_version >= "2026-07-28"
+        code = types.INVALID_PARAMS if modern else _NOT_FOUND_2025
+        raise MCPError(code, shown(str(error), service.secrets), {"uri": uri}) from error
+    contents = types.TextResourceContents(uri=uri, mime_type=mime, text=shown(text, runs.secrets))
+    return types.ReadResourceResult(contents=[contents])
+
+
+async def _read(runs: Runs, uri: str) -> tuple[str, str]:
+    parts = [unquote(part) for part in uri.removeprefix(_SCHEME).split("/")]
+    match parts if uri.startswith(_SCHEME) else ():
+        case ["backends"]:
+            return _JSON, _json(await runs.teams.matrix())
+        case ["strategies"]:
+            return _MARKDOWN, _strategies()
+        case ["schema", "config"]:
+            return "application/schema+json", _json(runs.teams.schema())
+        case ["teams", name]:
+            return "application/yaml", await runs.teams.show(name)
+        case ["runs", run_id, *rest]:
+            return _MARKDOWN, await _of_run(runs, run_id, rest, uri)
+        case _:
+            raise _unknown(uri)
+
+
+async def _of_run(runs: Runs, run_id: str, rest: Sequence[str], uri: str) -> str:
+    match rest:
+        case []:
+            return report(await summary_of(runs, run_id))
+        case ["transcript"]:
+            entries = transcript_entries(await records_of(runs, run_id))
+            return markdown([{**entry.head, "text": entry.text} for entry in entries])
+        case ["answers", label]:
+            return await _answer(runs, run_id, label)
+        case _:
+            raise _unknown(uri)
+
+
+async def _answer(runs: Runs, run_id: str, label: str) -> str:
+    summary = await summary_of(runs, run_id)
+    if label == "final" and summary.answer:
+        return final_answer(summary)
+    for answer in reversed(summary.answers):
+        if label in {answer.label, answer.id, answer.agent}:
+            return answer.content
+    known = [answer.label for answer in summary.answers] + (["final"] if summary.answer else [])
+    raise RequestRefused(f"Run {run_id} has no answer {label!r}. It has: {', '.join(known) or 'none yet'}.")
+
+
+def _strategies() -> str:
+    names = available_strategies()
+    lines = [f"- `{name}`: {words}" for name, words in STRATEGIES.items() if name in names]
+    return "\n".join(["Give one as `strategy` of ask_team, or in a team file.", "", *lines]) + "\n"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1, default=str)
+
+
+def _unknown(uri: str) -> RequestRefused:
+    return RequestRefused(
+        f"There is no resource {uri[:200]!r}. There are massgen://runs/RUN_ID (also /transcript, "
+        "/answers/LABEL), massgen://teams/NAME, massgen://backends, massgen://strategies and "
+        "massgen://schema/config."
+    )

@@ -1,0 +1,495 @@
+"""The journal's file: shared transactions, its folder, its failures, its repair."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from massgen_mcp.errors import JournalError
+from massgen_mcp.journal import (
+    RecordDamaged,
+    RunLog,
+    SqliteJournal,
+    export_jsonl,
+    open_journal,
+    read_intact,
+)
+from massgen_mcp.journal.schema import MIGRATIONS, migrate
+
+pytestmark = pytest.mark.anyio
+
+FIXTURES = Path(__file__).with_name("fixtures")
+
+
+@asynccontextmanager
+async def opened(folder: Path, **options: Any) -> AsyncIterator[SqliteJournal]:
+    journal = await open_journal(folder, **options)
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+async def begin(journal: SqliteJournal, run_id: str = "r1") -> RunLog:
+    return await journal.begin(run_id, question="Why?", team="fast", body={"question": "Why?"})
+
+
+def raw(folder: Path) -> sqlite3.Connection:
+    return sqlite3.connect(folder / "journal.db", isolation_level=None)
+
+
+# Writing.
+
+
+async def test_appends_that_wait_together_share_a_transaction(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        before = journal.transactions
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(log.append, "CallReplied", {"number": number})
+
+        assert journal.transactions - before <= 3
+        assert len(await journal.read("r1")) == 101
+
+
+async def test_a_record_whose_writer_was_cancelled_is_written_all_the_same(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        with anyio.move_on_after(0):
+            await log.append("CallReplied", {"paid": True})
+        await log.append("Notice", {})
+        assert [record.seq for record in await journal.read("r1")] == [1, 2, 3]
+
+
+async def test_a_run_whose_beginning_was_cancelled_does_not_look_alive(folder: Path) -> None:
+    async with opened(folder) as journal:
+        with anyio.move_on_after(0):
+            await begin(journal)
+        await begin(journal, "r2")
+        assert [(row.run_id, row.state) for row in await journal.rows()] == [
+            ("r2", "running"),
+            ("r1", "interrupted"),
+        ]
+
+
+async def test_reading_and_listing_can_be_cancelled(folder: Path) -> None:
+    async with opened(folder) as journal:
+        await begin(journal)
+        with anyio.move_on_after(0):
+            await journal.read("r1")
+        assert len(await journal.read("r1")) == 1
+
+
+async def test_a_long_log_is_moved_into_the_file(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        for _ in range(96):
+            await log.append("Notice", {"text": "x" * 100_000})
+        assert (folder / "journal.db-wal").stat().st_size < 8_000_000
+        assert (folder / "journal.db").stat().st_size > 4_000_000
+        assert len(await journal.read("r1")) == 97
+
+
+async def test_a_reader_in_the_way_does_not_stop_the_writer(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        with closing(raw(folder)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM records").fetchall()
+            for _ in range(64):
+                await log.append("Notice", {"text": "x" * 100_000})
+            reader.execute("ROLLBACK")
+        assert len(await journal.read("r1")) == 65
+
+
+async def test_activity_is_written_at_most_twice_a_second(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        with closing(raw(folder)) as observer:
+            versions: set[int] = set()
+            with anyio.move_on_after(1.2):
+                while True:
+                    await log.activity("a", f"tail {anyio.current_time()}")
+                    versions.add(observer.execute("PRAGMA data_version").fetchone()[0])
+                    await anyio.sleep(0.002)
+        # The state at the start, and at most one write each half second.
+        assert 2 <= len(versions) <= 4
+
+
+async def test_the_heart_of_an_open_run_beats(folder: Path) -> None:
+    async with opened(folder) as journal:
+        await begin(journal)
+        born = (await journal.row("r1")).heartbeat
+        with anyio.fail_after(5):
+            while (await journal.row("r1")).heartbeat == born:
+                await anyio.sleep(0.05)
+
+
+async def test_runs_left_open_show_as_interrupted_after_closing(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        await (await begin(journal, "r2")).append("Finished", {"status": "completed"})
+        await log.append("AnswerGiven", {"content": "42"})
+    async with opened(folder) as journal:
+        assert [(row.run_id, row.state) for row in await journal.rows()] == [
+            ("r2", "completed"),
+            ("r1", "interrupted"),
+        ]
+        assert (await journal.read("r1"))[1].body == {"content": "42"}
+
+
+async def test_a_redactor_that_fails_stops_the_journal_loudly(folder: Path) -> None:
+    def redact(value: Any) -> Any:
+        if value == "boom":
+            raise ZeroDivisionError("no such key")
+        return value
+
+    async with opened(folder, redact=redact) as journal:
+        log = await begin(journal)
+        await log.activity("a", "boom")
+        with pytest.raises(JournalError, match="ZeroDivisionError: no such key"), anyio.fail_after(5):
+            while True:
+                await log.append("Notice", {})
+                await anyio.sleep(0.01)
+        with pytest.raises(JournalError, match="ZeroDivisionError"):
+            await journal.aclose()
+
+
+# The folder.
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes mean nothing there")
+async def test_folder_and_files_are_private_whatever_the_umask(folder: Path) -> None:
+    umask = os.umask(0)
+    try:
+        async with opened(folder) as journal:
+            await begin(journal)
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+    finally:
+        os.umask(umask)
+    assert modes == {"journal.db": 0o600, "journal.db-wal": 0o600, "journal.db-shm": 0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes mean nothing there")
+async def test_our_own_folder_and_files_are_closed_to_others_again(folder: Path) -> None:
+    async with opened(folder):
+        pass
+    folder.chmod(0o755)
+    (folder / "journal.db").chmod(0o644)
+    async with opened(folder):
+        assert stat.S_IMODE((folder / "journal.db").stat().st_mode) == 0o600
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes mean nothing there")
+async def test_a_folder_that_holds_other_things_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "letters").mkdir()
+    async with opened(tmp_path):
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+        assert stat.S_IMODE((tmp_path / "journal.db").stat().st_mode) == 0o600
+
+
+async def test_a_folder_that_can_not_be_made_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError) as caught:
+        await open_journal(tmp_path / "file" / "state")
+    text = str(caught.value)
+    assert str(tmp_path / "file" / "state") in text
+    assert "a part of that path is a file" in text
+    assert "MASSGEN_MCP_STATE_DIR" in text
+    assert "`journal: off`" in text
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder where nobody may write")
+async def test_a_folder_where_nobody_may_write_is_refused() -> None:
+    with pytest.raises(JournalError, match="/proc/state can't be used"):
+        await open_journal(Path("/proc/state"))
+
+
+async def test_a_folder_in_the_place_of_the_file_is_refused(folder: Path) -> None:
+    (folder / "journal.db").mkdir(parents=True)
+    with pytest.raises(JournalError, match="journal.db"):
+        await open_journal(folder)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("40 27 0:40 / {folder} rw - nfs4 server:/home rw", "nfs4"),
+        ("40 27 0:40 / {parent} rw shared:1 - fuse.sshfs host: rw", "fuse.sshfs"),
+        ("40 27 0:40 / {folder} rw - ext4 /dev/sdb rw\n41 40 0:41 / {folder} rw - 9p share rw", "9p"),
+    ],
+)
+async def test_a_network_file_system_is_refused_by_name(tmp_path: Path, line: str, kind: str) -> None:
+    folder = (tmp_path / "my home").resolve()
+    escaped = str(folder).replace(" ", "\\040")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
+        + line.format(folder=escaped, parent=folder.parent)
+        + "\n28 27 0:22 / /elsewhere rw - nfs server:/ rw\n"
+    )
+    with pytest.raises(JournalError, match="network file system") as caught:
+        await open_journal(folder, mounts=mounts)
+    assert f"({kind})" in str(caught.value)
+    assert str(folder) in str(caught.value)
+    assert "MASSGEN_MCP_STATE_DIR" in str(caught.value)
+    assert not folder.exists()
+
+
+async def test_a_local_disk_mounted_over_a_network_one_is_fine(tmp_path: Path) -> None:
+    folder = tmp_path.resolve() / "state"
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        f"27 1 0:1 / / rw - nfs server:/ rw\n28 27 0:2 / {folder.parent} rw master:1 - xfs /dev/sda rw\n"
+    )
+    async with opened(folder, mounts=mounts) as journal:
+        await begin(journal)
+
+
+async def test_a_system_without_a_list_of_mounts_is_trusted(folder: Path) -> None:
+    async with opened(folder, mounts=folder / "none") as journal:
+        await begin(journal)
+
+
+async def test_a_removed_file_is_noticed_before_a_run_is_begun(folder: Path) -> None:
+    async with opened(folder) as journal:
+        for file in folder.iterdir():
+            file.unlink()
+        with pytest.raises(JournalError, match="was removed while this process had it open"):
+            await begin(journal)
+
+
+# Failures.
+
+
+async def test_a_full_disk_is_said_and_costs_only_what_did_not_fit(folder: Path) -> None:
+    async with opened(folder, max_pages=40) as journal:
+        log = await begin(journal)
+        failed: list[str] = []
+
+        async def append(size: int) -> None:
+            try:
+                await log.append("Notice", {"text": "x" * size})
+            except JournalError as error:
+                failed.append(str(error))
+
+        async with anyio.create_task_group() as tasks:
+            for size in (10, 1_000_000, 20):
+                tasks.start_soon(append, size)
+
+        (text,) = failed
+        assert "the disk is full" in text
+        assert str(folder) in text
+        assert "MASSGEN_MCP_STATE_DIR" in text
+        assert [record.seq for record in await journal.read("r1")] == [1, 2, 3]
+        assert (await log.append("Finished", {"status": "failed"})).seq == 4
+
+
+async def test_a_finish_that_did_not_fit_may_be_tried_again(folder: Path) -> None:
+    async with opened(folder, max_pages=40) as journal:
+        log = await begin(journal)
+        with pytest.raises(JournalError, match="the disk is full"):
+            await log.append("Finished", {"status": "completed", "answer": "x" * 1_000_000})
+        await log.append("Finished", {"status": "completed"})
+        assert (await journal.row("r1")).state == "completed"
+
+
+async def test_a_journal_that_stays_locked_is_closed_within_a_second_and_says_so(folder: Path) -> None:
+    journal = await open_journal(folder)
+    await begin(journal)
+    with closing(raw(folder)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = anyio.current_time()
+        with pytest.raises(JournalError, match=r"could not be closed within 1 s.*acknowledged is safe"):
+            await journal.aclose()
+        assert anyio.current_time() - began < 1.5
+        other.execute("ROLLBACK")
+
+
+async def test_another_file_in_its_place_is_not_taken_for_a_journal(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "journal.db").write_bytes(b"Dear diary, " * 1000)
+    with pytest.raises(JournalError, match="move it away") as caught:
+        await open_journal(folder)
+    assert str(folder) in str(caught.value)
+
+
+async def test_a_journal_of_a_newer_version_is_left_alone(folder: Path) -> None:
+    async with opened(folder):
+        pass
+    with closing(raw(folder)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(JournalError, match=r"version 99.*Upgrade massgen-mcp"):
+        await open_journal(folder)
+
+
+# Damage.
+
+
+async def write_ten(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        for number in range(2, 11):
+            await log.append("AnswerGiven", {"content": f"answer number {number}"})
+        await log.append("Finished", {"status": "completed"})
+
+
+async def assert_damaged(folder: Path, seq: int) -> None:
+    async with opened(folder) as journal:
+        with pytest.raises(RecordDamaged, match=rf"Run 'r1': record {seq} .* is damaged") as caught:
+            await journal.read("r1")
+        assert (caught.value.run_id, caught.value.seq) == ("r1", seq)
+        assert len(await journal.read("r1", limit=seq - 1)) == seq - 1
+        intact, damage = await read_intact(journal, "r1")
+        assert [record.seq for record in intact] == list(range(1, seq))
+        assert damage is not None
+        lines: list[str] = []
+        with pytest.raises(RecordDamaged):
+            async for line in export_jsonl(journal, "r1"):
+                lines.append(line)  # noqa: PERF401 - a comprehension would lose the lines with the error
+        assert len(lines) == seq - 1
+        assert (await journal.row("r1")).state == "completed"
+
+
+async def test_a_flipped_bit_in_a_body_is_found(folder: Path) -> None:
+    await write_ten(folder)
+    file = folder / "journal.db"
+    data = file.read_bytes()
+    at = data.index(b"answer number 7")
+    file.write_bytes(data[:at] + bytes([data[at] ^ 0x80]) + data[at + 1 :])
+    await assert_damaged(folder, 7)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE records SET at = at + 0.001 WHERE seq = 7",
+        "UPDATE records SET kind = 'VoteCast' WHERE seq = 7",
+        "UPDATE records SET kind = CAST(x'ff' AS TEXT) WHERE seq = 7",
+        "UPDATE records SET turn = 5 WHERE seq = 7",
+        "UPDATE records SET body = '[]', checksum = 0 WHERE seq = 7",
+        "DELETE FROM records WHERE seq = 7",
+        "UPDATE records SET body = (SELECT body FROM records WHERE seq = 8) WHERE seq = 7",
+    ],
+)
+async def test_a_changed_or_missing_record_is_found(folder: Path, damage: str) -> None:
+    await write_ten(folder)
+    with closing(raw(folder)) as connection:
+        connection.execute(damage)
+    await assert_damaged(folder, 7)
+
+
+async def test_a_page_full_of_rubbish_is_said_to_be_damage(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        for _ in range(40):
+            await log.append("Notice", {"text": "x" * 900})
+    with closing(raw(folder)) as connection:
+        (last,) = connection.execute("PRAGMA page_count").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with (folder / "journal.db").open("r+b") as file:
+        file.seek((last - 1) * size)
+        file.write(b"\xaa" * size)
+    async with opened(folder) as journal:
+        intact, damage = await read_intact(journal, "r1")
+        assert damage is not None
+        assert 1 < len(intact) < 41
+        assert damage.seq == len(intact) + 1
+
+
+async def test_unreadable_text_in_a_row_does_not_hide_the_others(folder: Path) -> None:
+    async with opened(folder) as journal:
+        await begin(journal)
+        with closing(raw(folder)) as connection:
+            connection.execute("UPDATE runs SET question = CAST(x'57ff79' AS TEXT)")
+        assert [row.question for row in await journal.rows()] == ["W\ufffdy"]
+
+
+# Versions.
+
+
+async def test_a_journal_of_version_1_is_read_and_written(folder: Path) -> None:
+    folder.mkdir()
+    with closing(raw(folder)) as connection:
+        connection.executescript((FIXTURES / "version_1.sql").read_text("utf-8"))
+    async with opened(folder) as journal:
+        (row,) = await journal.rows()
+        records = await journal.read(row.run_id)
+        assert (row.run_id, row.state, row.question) == ("r1", "completed", "What is the answer?")
+        assert [record.kind for record in records] == [
+            "RunStarted",
+            "TurnStarted",
+            "CallStarted",
+            "CallReplied",
+            "AnswerGiven",
+            "TurnEnded",
+            "Finished",
+        ]
+        assert records[4].body["content"] == "Forty-two — 42."
+        await begin(journal, "r2")
+
+
+async def test_migrations_run_once_in_order_and_whole(folder: Path) -> None:
+    await write_ten(folder)
+    steps = (
+        *MIGRATIONS,
+        "ALTER TABLE runs ADD COLUMN colour TEXT; UPDATE runs SET colour = 'green'",
+        "ALTER TABLE runs ADD COLUMN taste TEXT; UPDATE nothing SET taste = 'sweet'",
+    )
+    with closing(raw(folder)) as connection:
+        with pytest.raises(sqlite3.OperationalError, match="nothing"):
+            migrate(connection, steps)
+        migrate(connection, steps[:-1])
+        assert connection.execute("SELECT colour FROM runs").fetchall() == [("green",)]
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
+    assert "taste" not in columns
+
+
+async def test_many_may_open_a_new_journal_at_once(folder: Path) -> None:
+    journals: list[SqliteJournal] = []
+
+    async def open_one() -> None:
+        journals.append(await open_journal(folder))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(open_one)
+    for number, journal in enumerate(journals):
+        await begin(journal, f"r{number}")
+    assert len(await journals[0].rows()) == 5
+    for journal in journals:
+        await journal.aclose()
+
+
+# Pruning.
+
+
+async def test_pruning_gives_the_space_back_and_leaves_no_traces(folder: Path) -> None:
+    async with opened(folder) as journal:
+        for run_id in ("old", "kept"):
+            log = await begin(journal, run_id)
+            for _ in range(30):
+                await log.append("CallReplied", {"text": f"{run_id} diary " * 10_000})
+            if run_id == "old":
+                await log.append("Finished", {"status": "completed"})
+
+        assert await journal.prune(older_than_days=-1) == ["old"]
+
+        everything = b"".join(file.read_bytes() for file in folder.iterdir())
+        assert b"old diary" not in everything
+        assert everything.count(b"kept diary") > 29 * 10_000
+        assert (folder / "journal.db").stat().st_size < 5_000_000
+        assert len(await journal.read("kept")) == 31

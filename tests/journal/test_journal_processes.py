@@ -1,0 +1,199 @@
+"""One journal, several processes: nothing acknowledged is lost, and each sees what the others do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from massgen_mcp.journal import Owner, SqliteJournal, open_journal
+from massgen_mcp.journal.owner import is_gone, this_process
+
+pytestmark = pytest.mark.anyio
+
+Drive = Callable[[str, str], AbstractAsyncContextManager[Any]]
+
+
+@asynccontextmanager
+async def opened(folder: Path, **options: Any) -> AsyncIterator[SqliteJournal]:
+    journal = await open_journal(folder, **options)
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+async def test_kill_9_loses_nothing_that_was_acknowledged(folder: Path, drive: Drive) -> None:
+    async with drive("append", "r1") as other:
+        while int(await other.line()) < 50:
+            pass
+        await other.kill()
+        acknowledged = int((await other.rest())[-1])
+
+    async with opened(folder) as journal:
+        records = await journal.read("r1")
+        assert len(records) >= acknowledged > 50
+        assert [record.seq for record in records] == list(range(1, len(records) + 1))
+        assert (await journal.row("r1")).state == "interrupted"
+        assert await journal.activities("r1") == {}
+
+
+async def test_after_a_torn_end_of_the_log_whole_records_are_left(folder: Path, drive: Drive) -> None:
+    async with drive("append", "r1") as other:
+        while int(await other.line()) < 50:
+            pass
+        await other.kill()
+        acknowledged = int((await other.rest())[-1])
+    log = folder / "journal.db-wal"
+    os.truncate(log, log.stat().st_size - 1000)
+
+    async with opened(folder) as journal:
+        records = await journal.read("r1")
+        assert acknowledged - 3 <= len(records)
+        assert [record.seq for record in records] == list(range(1, len(records) + 1))
+
+
+async def test_two_processes_write_to_one_journal(folder: Path, drive: Drive) -> None:
+    async with opened(folder) as journal:
+        log = await journal.begin("mine", question="?", team="test", body={})
+        async with drive("count", "theirs") as other:
+            for number in range(100):
+                await log.append("AnswerGiven", {"number": number})
+            assert await other.line() == "finished"
+        assert len(await journal.read("mine")) == 101
+        assert len(await journal.read("theirs")) == 102
+        assert {row.run_id: row.state for row in await journal.rows()} == {
+            "mine": "running",
+            "theirs": "completed",
+        }
+
+
+async def test_a_run_of_another_process_is_seen_and_stopped_within_a_second(
+    folder: Path, drive: Drive
+) -> None:
+    async with opened(folder) as journal, drive("obey", "r1") as other:
+        assert await other.line() == "ready"
+        row = await journal.row("r1")
+        assert (row.state, row.question) == ("running", "What does r1 do?")
+        assert row.owner is not None
+        assert row.owner.pid == other.process.pid
+        with anyio.fail_after(2):
+            while await journal.activities("r1") != {"a": "waiting to be told"}:
+                await anyio.sleep(0.01)
+
+        with anyio.fail_after(1):
+            await journal.request_cancel("r1", "the user changed their mind")
+            assert await other.line() == "the user changed their mind"
+
+        with anyio.fail_after(5):
+            while (await journal.row("r1")).state != "cancelled":
+                await anyio.sleep(0.01)
+
+
+async def test_a_run_whose_process_died_is_interrupted_at_once(folder: Path, drive: Drive) -> None:
+    async with opened(folder) as journal:
+        async with drive("obey", "r1") as other:
+            await other.line()
+            assert (await journal.row("r1")).state == "running"
+            await other.kill()
+            assert (await journal.row("r1")).state == "interrupted"
+        assert await journal.prune(older_than_days=0) == ["r1"]
+
+
+async def test_a_process_ends_although_another_one_keeps_the_journal_locked(
+    folder: Path, drive: Drive
+) -> None:
+    async with drive("give_up", "r1") as other:
+        assert await other.line() == "ready"
+        with closing(sqlite3.connect(folder / "journal.db", isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            await other.process.stdin.send(b"\n")
+            with anyio.fail_after(4):
+                assert "could not be closed within 1 s" in await other.line()
+                assert await other.process.wait() == 0
+            lock.execute("ROLLBACK")
+
+
+def test_an_event_loop_may_end_without_closing_its_journal(folder: Path) -> None:
+    async def leave() -> None:
+        journal = await open_journal(folder)
+        await journal.begin("r1", question="?", team="test", body={})
+        with closing(sqlite3.connect(folder / "journal.db", isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            with anyio.move_on_after(0.05):
+                await journal.request_cancel("r1", "never heard")
+            lock.execute("ROLLBACK")
+
+    async def look() -> str:
+        async with opened(folder) as journal:
+            return (await journal.row("r1")).state
+
+    anyio.run(leave)
+    assert anyio.run(look) == "running"
+
+
+# Owners.
+
+
+def dead_process() -> Owner:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return Owner(pid=process.pid, host=socket.gethostname(), started=1.0)
+
+
+def gone(owner: Owner, *, silent_for: float = 0.0, **system: Any) -> bool:
+    return is_gone(owner, heartbeat=1000.0, now=1000.0 + silent_for, **system)
+
+
+def test_this_process_is_there_however_long_it_was_silent() -> None:
+    assert not gone(this_process(), silent_for=0)
+    if Path("/proc/self/stat").exists():
+        assert not gone(this_process(), silent_for=10_000)
+
+
+def test_a_dead_process_is_gone_at_once(tmp_path: Path) -> None:
+    assert gone(dead_process())
+    assert gone(dead_process(), proc=tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_pid_that_is_used_again_is_not_the_owner() -> None:
+    assert gone(replace(this_process(), started=this_process().started - 1))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_killed_process_that_nobody_has_collected_is_gone() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        stat = Path(f"/proc/{process.pid}/stat").read_text("utf-8")
+        owner = replace(this_process(), pid=process.pid, started=int(stat.split()[21]) / 100)
+        assert not gone(owner)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert gone(owner)
+
+
+@pytest.mark.parametrize("system", [{"proc": Path("/nowhere")}, {"windows": True}])
+def test_where_the_system_tells_nothing_the_heartbeat_decides(system: dict[str, Any]) -> None:
+    assert not gone(this_process(), silent_for=29, **system)
+    assert gone(this_process(), silent_for=31, **system)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may signal every process")
+def test_a_process_of_another_user_is_there() -> None:
+    assert not gone(replace(this_process(), pid=1), proc=Path("/nowhere"))
+
+
+def test_the_heartbeat_decides_about_other_machines() -> None:
+    owner = replace(dead_process(), host="another machine")
+    assert not gone(owner, silent_for=29)
+    assert gone(owner, silent_for=31)
