@@ -20,7 +20,7 @@ _PLACEHOLDERS = frozenset({"not-needed", "lm-studio", "no-key-required", "sk-no-
 
 # Providers mask keys in their errors ("sk-proj-****wxyz"), so a mask counts as part of a key.
 _KEY = r"[A-Za-z0-9_\-.*•…]"
-_MASK = "*•….Xx"
+_MASK = re.compile(r"(?:\.{2,}|[*•…]|[xX]{3,})+[A-Za-z0-9]*")
 _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
     (("sk-",), re.compile(rf"(?<![A-Za-z0-9])sk-{_KEY}{{8,}}(?<!\.)")),
     (("xai-",), re.compile(rf"(?<![A-Za-z0-9])xai-{_KEY}{{8,}}(?<!\.)")),
@@ -121,11 +121,8 @@ def _without_prefix(text: str, value: str, start: str, mark: str) -> str:
         end = found + len(start)
         while end < len(text) and end - found < len(value) and text[end] == value[end - found]:
             end += 1
-        masked = end
-        while end < len(text) and text[end] in _MASK:
-            end += 1
-        while masked < end < len(text) and text[end].isalnum():
-            end += 1
+        if masked := _MASK.match(text, end):
+            end = masked.end()
         parts += [text[position:found], mark]
         position = end
     return "".join([*parts, text[position:]])

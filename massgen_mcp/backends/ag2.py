@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -118,6 +118,8 @@ class CodeExecution(BaseModel):
 
 class Options(BaseOptions):
     """The backend block of `type: ag2`: the flat form, or the same keys below `agent_config`."""
+
+    forms: ClassVar[frozenset[str]] = frozenset({"agent_config"})
 
     agent_type: Literal["ConversableAgent", "AssistantAgent"] = "ConversableAgent"
     name: str | None = None

@@ -7,7 +7,7 @@ of the file but belong to the agent, not to the provider: see `massgen_mcp.confi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
@@ -99,6 +99,9 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    forms: ClassVar[frozenset[str]] = frozenset()
+    """Keys beside the fields that a validator folds into them."""
 
     type: str
     model: Annotated[str, Field(min_length=1, max_length=300)] | None = None

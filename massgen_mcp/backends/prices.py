@@ -54,6 +54,23 @@ class Prices:
                 return cost, "table"
         return None, "unknown"
 
+    async def context_window(self, info: BackendInfo, options: Options) -> int | None:
+        """How many tokens a model takes in, where the table knows."""
+        if info.price_provider is None:
+            return None
+        if self._module is None:
+            self._module = await load("genai_prices")
+        asked = options.model or info.default_model or ""
+        counts = self._module.Usage(input_tokens=1, output_tokens=1)
+        try:
+            found = self._module.calc_price(
+                counts, info.aliases.get(asked, asked), provider_id=info.price_provider
+            )
+        except (LookupError, ValueError):
+            return None
+        window: int | None = found.model.context_window
+        return window
+
 
 def _look_up(table: ModuleType, provider: str, model: str, usage: Usage) -> float | None:
     if not model:

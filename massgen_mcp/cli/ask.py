@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import anyio
 
 from massgen_mcp.backends.registry import backend_info, suggest
-from massgen_mcp.cli.closing import exit_code, say_footer, show_markdown
+from massgen_mcp.cli.closing import exit_code, show_footer, show_markdown
 from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.live import watch
 from massgen_mcp.cli.stopping import Stopping
 from massgen_mcp.cli.streams import read_stdin, say, say_json
-from massgen_mcp.cli.world import MakeRuns, within_runs
+from massgen_mcp.cli.world import MakeRuns, named_team, within_runs
 from massgen_mcp.errors import RequestRefused
 from massgen_mcp.runs import Allowance, Ask, RunHandle, RunResult, Runs
 from massgen_mcp.secrets import Secrets
@@ -28,7 +28,8 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
     Raises:
         MassgenError: it can't be asked; nothing was spent.
     """
-    ask = _ask(args)
+    team, config_dirs = named_team(args.team, args.config_dirs)
+    ask = _ask(args, team)
 
     async def work(runs: Runs) -> int:
         handle = await runs.start(ask)
@@ -41,10 +42,10 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
         else:
             if result.answer:
                 show_markdown(runs.secrets.redact(result.answer), environ)
-            say_footer(result, args.detail, redact=runs.secrets.redact)
+            show_footer(result, args.detail, environ, redact=runs.secrets.redact)
         return exit_code(result)
 
-    return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=args.config_dirs)
+    return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
 
 
 async def _watched(handle: RunHandle, secrets: Secrets, environ: Mapping[str, str]) -> RunResult | None:
@@ -60,7 +61,7 @@ async def _watched(handle: RunHandle, secrets: Secrets, environ: Mapping[str, st
     return result
 
 
-def _ask(args: Namespace) -> Ask:
+def _ask(args: Namespace, team: str | None) -> Ask:
     if args.question == "-" and args.context == "-":
         raise RequestRefused("Only one of QUESTION and --context can be read from stdin.")
     if args.team and (args.model or args.backend):
@@ -68,7 +69,7 @@ def _ask(args: Namespace) -> Ask:
     return Ask(
         question=read_stdin("QUESTION") if args.question == "-" else args.question,
         context=read_stdin("--context") if args.context == "-" else args.context,
-        team=args.team,
+        team=team,
         agents=_agents(args.model, args.backend),
         strategy=args.strategy,
         budget=Allowance(usd=args.budget, seconds=args.seconds),
@@ -79,11 +80,8 @@ def _agents(models: list[str], backend: str | None) -> tuple[str, ...]:
     """`--model` and `--backend` in the shorthand of `ask_team`: `grok/grok-3-mini`."""
     if backend is None:
         return tuple(models)
-    info = backend_info(backend)
-    if info is None:
+    if backend_info(backend) is None:
         meant = suggest(backend)
         hint = f" Did you mean '{meant}'?" if meant else " `massgen-mcp backends` lists them."
         raise RequestRefused(f"Unknown backend {backend!r}.{hint}")
-    if not models and info.default_model is None:
-        raise RequestRefused(f"--backend {backend} has no model of its own choice: add --model.")
-    return tuple(f"{backend}/{model}" for model in models or [info.default_model])
+    return tuple(f"{backend}/{model}" for model in models) or (backend,)

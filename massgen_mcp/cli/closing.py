@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from rich.markdown import Markdown
+from rich.text import Text
 
 from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.consoles import console_for, is_screen
@@ -15,7 +16,7 @@ from massgen_mcp.runs.lines import RULES, duration, money
 from massgen_mcp.runs.result import AgentRow, BallotRow, Detail
 from massgen_mcp.text import visible
 
-__all__ = ["exit_code", "footer", "say_footer", "show_markdown"]
+__all__ = ["exit_code", "footer", "show_footer", "show_markdown"]
 
 _SO_FAR = "this is the best answer so far"
 _STOPPED = {
@@ -46,12 +47,19 @@ def show_markdown(text: str, environ: Mapping[str, str]) -> None:
     sys.stdout.flush()
 
 
-def say_footer(result: RunResult, detail: Detail, *, redact: Callable[[str], str]) -> None:
+def show_footer(
+    result: RunResult, detail: Detail, environ: Mapping[str, str], *, redact: Callable[[str], str]
+) -> None:
     """The footer on stderr, set off from an answer above it on the same screen."""
+    console = console_for(sys.stderr, environ)
     if result.answer and sys.stdout.isatty():
         say(sys.stderr, "")
     for line in footer(result, detail):
-        say(sys.stderr, redact(line))
+        if is_screen(console):
+            style = "yellow" if line.startswith("Warning: ") else "dim" if result.answer else ""
+            console.print(Text(visible(redact(line)), style=style))
+        else:
+            say(sys.stderr, redact(line))
 
 
 def footer(result: RunResult, detail: Detail = "summary") -> list[str]:
@@ -65,9 +73,7 @@ def footer(result: RunResult, detail: Detail = "summary") -> list[str]:
         lines += [_agent(row) for row in result.agents]
     if detail != "answer":
         lines += [f"Warning: {warning}" for warning in result.warnings]
-    lines.append(
-        f"Run {result.run_id}; every answer and vote: massgen-mcp runs show {result.run_id} --answers"
-    )
+    lines.append(f"Every answer and vote: massgen-mcp runs show {result.run_id} --answers")
     return [line for line in lines if line]
 
 

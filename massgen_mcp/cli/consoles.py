@@ -9,8 +9,8 @@ from rich.console import Console
 
 __all__ = ["console_for", "is_screen"]
 
-_WIDE = 160
-"""Columns of a table that goes to a file or another program."""
+_WIDE = 10_000
+"""Columns of a table that goes to a file or another program: nothing in it is cut or wrapped."""
 
 
 def console_for(stream: TextIO, environ: Mapping[str, str]) -> Console:

@@ -13,9 +13,8 @@ from rich.text import Text
 
 from massgen_mcp.cli.closing import footer, show_markdown
 from massgen_mcp.cli.codes import ExitCode
-from massgen_mcp.cli.consoles import console_for
-from massgen_mcp.cli.streams import say, say_json, say_raw
-from massgen_mcp.cli.tables import table
+from massgen_mcp.cli.streams import say, say_json, say_record
+from massgen_mcp.cli.tables import show_table, table
 from massgen_mcp.cli.world import MakeRuns, within_runs
 from massgen_mcp.journal import RunRow, export_jsonl, read_intact, report, summarise
 from massgen_mcp.runs import Runs
@@ -58,12 +57,12 @@ async def _list(runs: Runs, *, limit: int, as_json: bool, environ: Mapping[str, 
     if not rows:
         say(sys.stdout, 'There are no runs yet. `massgen-mcp "Question"` makes one.')
         return
-    found = table("Run", "State", "Started", "Took", "Team", "Question", whole=4)
+    found = table("Run", "State", "Started", "Took", "Team", "Question")
     for row in rows:
         took = "" if row.ended is None else duration(row.ended - row.started)
         cells = (row.run_id, row.state, _when(row.started), took, row.team, " ".join(row.question.split()))
         found.add_row(*(Text(visible(cell)) for cell in cells))
-    console_for(sys.stdout, environ).print(found)
+    show_table(found, environ)
 
 
 def _data(row: RunRow) -> dict[str, Any]:
@@ -87,7 +86,7 @@ async def _show(runs: Runs, args: Namespace, environ: Mapping[str, str]) -> None
         await _follow(runs, run_id)
     if args.jsonl:
         async for line in export_jsonl(await runs.journal(), run_id):
-            say_raw(sys.stdout, line)
+            say_record(sys.stdout, line)
     elif args.answers:
         await _report(runs, run_id, environ)
     else:

@@ -99,7 +99,7 @@ def _figures(lane: Lane) -> tuple[str, str, str]:
     return (
         duration(lane.seconds) if lane.seconds or lane.state != "waiting" else "",
         _short(lane.tokens) if lane.tokens else "",
-        money(lane.cost_usd),
+        money(lane.cost_usd).replace("under ", "<"),
     )
 
 

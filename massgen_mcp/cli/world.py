@@ -13,8 +13,11 @@ from anyio.abc import TaskGroup
 from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.errors import MassgenError
 from massgen_mcp.runs import Runs
+from massgen_mcp.runs.open import open_runs
 
-__all__ = ["MakeRuns", "within_runs"]
+__all__ = ["MakeRuns", "named_team", "within_runs"]
+
+_TEAM_FILES = (".yaml", ".yml")
 
 
 class MakeRuns(Protocol):
@@ -32,6 +35,19 @@ class MakeRuns(Protocol):
         ...
 
 
+def named_team(team: str | None, config_dirs: Sequence[Path]) -> tuple[str | None, Sequence[Path]]:
+    """A team that may be a file, and the folders to look in.
+
+    Who types a file's path at a terminal may run it, wherever it lies; in a server the operator's folders
+    decide.
+    """
+    path = Path(team or "")
+    if path.suffix not in _TEAM_FILES or not path.is_file():
+        return team, config_dirs
+    whole = path.absolute()
+    return str(whole), (whole.parent, *config_dirs)
+
+
 def within_runs(
     work: Callable[[Runs], Awaitable[int]],
     *,
@@ -45,7 +61,7 @@ def within_runs(
         MassgenError: whatever `work` or the assembly raised, not wrapped in a group.
         BrokenPipeError: whoever read the output has left.
     """
-    make = make_runs or _real()
+    make = make_runs or open_runs
 
     async def begin() -> int | Exception:
         ended: int | Exception = ExitCode.INTERRUPTED
@@ -63,8 +79,3 @@ def within_runs(
     if isinstance(ended, Exception):
         raise ended
     return ended
-
-
-def _real() -> MakeRuns:
-    import importlib
-    return importlib.import_module("massgen_mcp.runs.open").open_runs

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+
+from pydantic import BaseModel
 
 from massgen_mcp.backends.registry import backend_info
 from massgen_mcp.config.models import AgentConfig, Orchestrator, TeamConfig
@@ -63,14 +64,16 @@ _SOFT_ORCHESTRATOR = (
     "max_rounds",
     "dissent",
 )
+_SITS_OUT = "This agent sits out."
 _SOFT_AGENT = ("voting_sensitivity", "voting_threshold")
 
 
-def _used(model: Any, key: str) -> bool:
+def _used(model: BaseModel, key: str) -> bool:
     """Whether the file sets the key to something other than its default."""
     if key not in model.model_fields_set:
         return False
-    return getattr(model, key) != type(model).model_fields[key].get_default(call_default_factory=True)
+    default: object = model.__class__.model_fields[key].get_default(call_default_factory=True)
+    return bool(getattr(model, key) != default)
 
 
 def not_yet(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iterator[Problem]:
@@ -82,7 +85,9 @@ def not_yet(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> I
     if orchestrator.effective_strategy not in AVAILABLE_STRATEGIES:
         key = "strategy" if orchestrator.strategy else "coordination_mode"
         known = ", ".join(sorted(AVAILABLE_STRATEGIES))
-        yield _warn((*at, key), f"strategy {orchestrator.effective_strategy} is", places, f"Use one of {known}.")
+        yield _warn(
+            (*at, key), f"strategy {orchestrator.effective_strategy} is", places, f"Use one of {known}."
+        )
     yield from _keys(orchestrator, _ORCHESTRATOR, at, places)
     yield from _keys(orchestrator.coordination, _COORDINATION, (*at, "coordination"), places)
     yield from _keys(team, _TEAM, (), places)
@@ -92,6 +97,8 @@ def _of_agent(agent: AgentConfig, path: KeyPath, places: Places) -> Iterator[Pro
     block = (*path, "backend")
     info = backend_info(agent.backend.type)
     if info is not None and not info.executes:
+        if agent.optional:
+            return
         yield _warn((*block, "type"), f"backend {info.type!r} is", places)
     yield from _keys(agent.tools, _TOOLS, block, places)
     yield from _keys(agent, _AGENT, path, places)
@@ -100,7 +107,7 @@ def _of_agent(agent: AgentConfig, path: KeyPath, places: Places) -> Iterator[Pro
 def soft(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iterator[Problem]:
     """Each use of something that a run goes without today."""
 
-    def without(model: Any, keys: tuple[str, ...], path: KeyPath) -> Iterator[Problem]:
+    def without(model: BaseModel, keys: tuple[str, ...], path: KeyPath) -> Iterator[Problem]:
         for key in keys:
             if _used(model, key):
                 yield places.problem(
@@ -110,10 +117,13 @@ def soft(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iter
     orchestrator: Orchestrator = team.orchestrator
     yield from without(orchestrator, _SOFT_ORCHESTRATOR, ("orchestrator",))
     for agent in team.agents:
+        info = backend_info(agent.backend.type)
+        if info is not None and not info.executes and agent.optional:
+            yield _warn((*paths[agent.id], "backend", "type"), f"backend {info.type!r} is", places, _SITS_OUT)
         yield from without(agent, _SOFT_AGENT, paths[agent.id])
 
 
-def _keys(model: Any, table: Mapping[str, str], path: KeyPath, places: Places) -> Iterator[Problem]:
+def _keys(model: BaseModel, table: Mapping[str, str], path: KeyPath, places: Places) -> Iterator[Problem]:
     for key, what in table.items():
         if _used(model, key):
             yield _warn((*path, key), what, places)
@@ -121,5 +131,3 @@ def _keys(model: Any, table: Mapping[str, str], path: KeyPath, places: Places) -
 
 def _warn(path: KeyPath, what: str, places: Places, hint: str = "") -> Problem:
     return places.problem(path, f"{what} not available yet.", severity="warning", hint=hint)
-
-

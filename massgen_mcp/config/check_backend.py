@@ -47,7 +47,9 @@ def _address(seat: Seat) -> Iterator[Problem]:
     options = seat.agent.backend
     if seat.info.type in ("chatcompletion", "inference") and address_of(options, seat.environment) is None:
         more = " (or port)" if seat.info.type == "inference" else ""
-        yield seat.problem("base_url", message=f"required{more}: {seat.info.type!r} has no server of its own.")
+        yield seat.problem(
+            "base_url", message=f"required{more}: {seat.info.type!r} has no server of its own."
+        )
     if isinstance(options, AzureOptions) and address_of(options, seat.environment) is None:
         yield seat.problem(
             "base_url",
@@ -72,7 +74,9 @@ def _key(seat: Seat) -> Iterator[Problem]:
     if seat.agent.unset:
         return
     if options.api_key is None and (host := foreign_host(options, seat.environment)):
-        key = "azure_endpoint" if isinstance(options, AzureOptions) and options.base_url is None else "base_url"
+        key = (
+            "azure_endpoint" if isinstance(options, AzureOptions) and options.base_url is None else "base_url"
+        )
         yield seat.problem(
             key,
             message=f"the host {host} is not one that the key of {seat.info.title} may be sent to.",
@@ -138,7 +142,7 @@ def _model(seat: Seat, today: date) -> Iterator[Problem]:
         if info.vendor in _CATALOGUED:
             yield seat.problem(
                 "model",
-                message=f"{name!r} is not a model of {info.title} that this version knows; it is sent as it is.",
+                message=f"{name!r} is not a model of {info.title} known here; it is sent as it is",
                 severity="warning",
                 hint=hint,
             )

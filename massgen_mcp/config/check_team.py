@@ -22,7 +22,9 @@ def check_team(keys: TeamKeys, seats: Sequence[Seat], places: Places) -> Iterato
     ids = [seat.agent.id for seat in seats]
     if orchestrator.presenter_agent is not None and orchestrator.presenter_agent not in ids:
         known = ", ".join(ids)
-        yield places.problem((*at, "presenter_agent"), "there is no agent of that id.", hint=f"Known: {known}.")
+        yield places.problem(
+            (*at, "presenter_agent"), "there is no agent of that id.", hint=f"Known: {known}."
+        )
     for key in ("snapshot_storage", "agent_temporary_workspace"):
         path: str | None = getattr(orchestrator, key)
         if path is not None and outside(path):
@@ -49,6 +51,9 @@ def _ids(seats: Sequence[Seat]) -> Iterator[Problem]:
 def _numbers(keys: TeamKeys, agents: int, places: Places) -> Iterator[Problem]:
     if not agents:
         return
+    least, most = keys.orchestrator.min_agents, keys.orchestrator.max_agents
+    if most is not None and most < least:
+        yield places.problem(("orchestrator", "max_agents"), f"less than min_agents ({least})")
     for key in ("quorum", "min_agents"):
         number: int | None = getattr(keys.orchestrator, key)
         if number is not None and number > agents:

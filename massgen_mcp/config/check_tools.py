@@ -225,8 +225,8 @@ def check_trifecta(seat: Seat, team_contexts: tuple[ContextPath, ...]) -> Iterat
         return
     yield seat.problem(
         message=(
-            f"text from outside ({', '.join(untrusted)}), files of yours ({', '.join(private)}) and a way out "
-            f"({', '.join(ways_out)}) meet in this agent: what it reads could make it send them."
+            f"text from outside ({', '.join(untrusted)}), files of yours ({', '.join(private)}) and a way "
+            f"out ({', '.join(ways_out)}) meet in this agent: what it reads could make it send them"
         ),
         severity="warning",
         hint="Split them over two agents if you do not trust every source.",

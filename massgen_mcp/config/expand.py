@@ -1,7 +1,7 @@
 """`${VAR}` and `${VAR:-default}`: where they may stand, and what becomes of them.
 
-By field, not by content: a variable in a prompt or a path is an error that says so. In YAML that came over the
-wire nothing is expanded.
+By field, not by content: a variable in a prompt or a path is an error that says so. In YAML that came
+over the wire nothing is expanded.
 """
 
 from __future__ import annotations
@@ -146,9 +146,7 @@ class _Expander:
             case dict():
                 return self._mapping(value, path)
             case list():
-                return [
-                    self._value(item, (*path, index), entry) for index, item in enumerate(value)
-                ]
+                return [self._value(item, (*path, index), entry) for index, item in enumerate(value)]
             case str() if "${" in value:
                 return self._text(value, path, entry)
             case _:
@@ -157,7 +155,9 @@ class _Expander:
     def _text(self, text: str, path: KeyPath, entry: Mapping[str, Value]) -> str | None:
         names = tuple(name for name in _names(text) if name != _WORKSPACE)
         if not names:
-            return _REFERENCE.sub(lambda match: match.group(0)[1:] if match.group(1) else match.group(0), text)
+            return _REFERENCE.sub(
+                lambda match: match.group(0)[1:] if match.group(1) else match.group(0), text
+            )
         if not self._may(path, entry):
             self._out.problems.append(_not_here(path, self._places))
             return text
@@ -241,8 +241,6 @@ def _unescaped(value: Value) -> Value:
             return [_unescaped(item) for item in value]
         case _:
             return value
-
-
 
 
 def is_local_block(block: Mapping[str, Value]) -> bool:

@@ -1,4 +1,4 @@
-"""Opening a file that somebody named: a regular file of bounded size inside a folder the operator approved."""
+"""Opening a file that somebody named: regular, of bounded size, inside a folder the operator approved."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -134,7 +134,7 @@ def load_text(
         places=tree.places,
         environment=environment,
         inline=origin == "inline",
-        today=today or datetime.now(timezone.utc).date(),
+        today=today or datetime.now(UTC).date(),
     )
     reader.problems += tree.problems
     return reader.read(name, source, roots)
@@ -177,14 +177,15 @@ class _Reader:
         )
 
     def _variables(self) -> tuple[str, ...]:
-        named = [name for seat in self.seats for reference in seat.references.values() for name in reference.names]
+        named = [
+            name for seat in self.seats for reference in seat.references.values() for name in reference.names
+        ]
         return tuple(dict.fromkeys(named))
 
     def _sift(
-        self, mapping: dict[str, Value], path: KeyPath, section: str, models: Iterable[type[BaseModel]]
+        self, mapping: dict[str, Value], path: KeyPath, section: str, known: Collection[str]
     ) -> dict[str, Value]:
         """The mapping without what has no meaning here, which gets a notice, or is unknown, an error."""
-        known = {name for model in models for name in model.model_fields}
         ignored = IGNORED[section]
         kept: dict[str, Value] = {}
         for key, value in mapping.items():
@@ -212,7 +213,11 @@ class _Reader:
             return f"That is MassGen's first format: {V1[key]}."
         if section != "team" and key in TeamKeys.model_fields:
             return "It belongs at the top of the file."
-        homes = {"orchestrator": Orchestrator, "timeout_settings": Timeouts, "orchestrator.coordination": Coordination}
+        homes = {
+            "orchestrator": Orchestrator,
+            "timeout_settings": Timeouts,
+            "orchestrator.coordination": Coordination,
+        }
         for home, model in homes.items():
             if key in model.model_fields and not home.endswith(section):
                 return f"It belongs in `{home}`."
@@ -231,7 +236,7 @@ class _Reader:
             return None
 
     def _team_keys(self, top: dict[str, Value]) -> TeamKeys | None:
-        kept = self._sift(top, (), "team", (TeamKeys,))
+        kept = self._sift(top, (), "team", TeamKeys.model_fields)
         orchestrator = kept.get("orchestrator")
         if orchestrator is None:
             kept.pop("orchestrator", None)  # `orchestrator:` with everything below it commented out
@@ -239,18 +244,18 @@ class _Reader:
             kept["orchestrator"] = self._orchestrator(orchestrator)
         timeouts = kept.get("timeout_settings")
         if isinstance(timeouts, dict):
-            sifted = self._sift(timeouts, ("timeout_settings",), "timeout_settings", (Timeouts,))
+            sifted = self._sift(timeouts, ("timeout_settings",), "timeout_settings", Timeouts.model_fields)
             kept["timeout_settings"] = {key: value for key, value in sifted.items() if value is not None}
         elif timeouts is None:
             kept.pop("timeout_settings", None)
         return self._validate(TeamKeys, kept, ())
 
     def _orchestrator(self, value: dict[str, Value]) -> dict[str, Value]:
-        kept = self._sift(value, ("orchestrator",), "orchestrator", (Orchestrator,))
+        kept = self._sift(value, ("orchestrator",), "orchestrator", Orchestrator.model_fields)
         coordination = kept.get("coordination")
         if isinstance(coordination, dict):
             at = ("orchestrator", "coordination")
-            kept["coordination"] = self._sift(coordination, at, "coordination", (Coordination,))
+            kept["coordination"] = self._sift(coordination, at, "coordination", Coordination.model_fields)
         return {key: item for key, item in kept.items() if item is not None}
 
     def _agents(self) -> Iterator[tuple[KeyPath, dict[str, Value]]]:
@@ -285,11 +290,13 @@ class _Reader:
         self.problems += expansion.problems
         agent = dict(expansion.value)
         block = agent.pop("backend", None)
-        kept = self._sift(agent, path, "agent", (AgentKeys,))
+        kept = self._sift(agent, path, "agent", AgentKeys.model_fields)
         keys = self._validate(AgentKeys, kept, path)
         if not isinstance(block, dict):
             missing = "backend" not in expansion.value
-            self._error((*path, "backend"), "required, and missing." if missing else "must be a mapping of keys.")
+            self._error(
+                (*path, "backend"), "required, and missing." if missing else "must be a mapping of keys."
+            )
             return
         found = self._backend(block, (*path, "backend"))
         if found is None or keys is None:
@@ -310,9 +317,10 @@ class _Reader:
         if info is None:
             return None
         model = options_class(info)
-        kept = self._sift(block, path, "backend", (model, AgentTools))
+        options_keys = model.model_fields.keys() | model.forms
+        kept = self._sift(block, path, "backend", options_keys | AgentTools.model_fields.keys())
         # A key may be both: claude_code is told itself which of its native tools are refused.
-        own = {key: value for key, value in kept.items() if key in model.model_fields}
+        own = {key: value for key, value in kept.items() if key in options_keys}
         shared = {key: value for key, value in kept.items() if key in AgentTools.model_fields}
         options = self._validate(model, own, path, shown=kept)
         tools = self._validate(AgentTools, shared, path, shown=kept)
@@ -382,5 +390,3 @@ def _first_at_each_place(problems: Iterable[Problem]) -> Iterator[Problem]:
                 continue
             seen.add(place)
         yield problem
-
-

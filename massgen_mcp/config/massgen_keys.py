@@ -1,8 +1,8 @@
 """MassGen's keys that this program knows: one table, with what each becomes.
 
-`IGNORED` has no meaning here: the key is accepted and each gets one notice. `HONOURED` means here what it means
-there (for the documentation; the models are what honours them). Keys of the provider blocks that are plain
-options (`model`, `temperature`, ...) are in the backends' `Options`.
+`IGNORED` has no meaning here: the key is accepted and each gets one notice. `HONOURED` means here what it
+means there (for the documentation; the models are what honours them). Keys of the provider blocks that are
+plain options (`model`, `temperature`, ...) are in the backends' `Options`.
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ _COORDINATION = {
         "max_internal_fix_loops",
         "skip_redundant_scaffolding",
     ),
-    **_each(
-        _SKILLS, "use_skills", "massgen_skills", "skills_directory", "load_previous_session_skills"
-    ),
+    **_each(_SKILLS, "use_skills", "massgen_skills", "skills_directory", "load_previous_session_skills"),
     **_each(
         _MEMORY,
         "enable_memory_filesystem_mode",

@@ -126,6 +126,8 @@ class Orchestrator(Part):
     merge_equal: bool = True
     shuffle_seed: int | None = None
     min_agents: Count = 1
+    max_agents: Count | None = None
+    """Of the agents that are ready, this many take part, in the file's order."""
     samples: Count | None = None
     """For `best_of`: how many answers of one model."""
     presentation: Presentation | None = None

@@ -45,9 +45,7 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 _QUOTES = "Put it in quotes."
 
 
-def of_validation(
-    error: ValidationError, value: Value, path: KeyPath, places: Places
-) -> Iterator[Problem]:
+def of_validation(error: ValidationError, value: Value, path: KeyPath, places: Places) -> Iterator[Problem]:
     """What pydantic found below `path`, one problem a place, without any value."""
     found: dict[KeyPath, list[tuple[str, str]]] = {}
     for detail in error.errors(include_url=False):
@@ -73,7 +71,7 @@ def _in_file(location: Iterable[str | int], value: Value) -> Iterator[str | int]
                 here = here[nested]
             if isinstance(here, dict) and part in here:
                 yield part
-                here = here[cast("str", part)]
+                here = here[part]
                 continue
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             yield part

@@ -1,4 +1,4 @@
-"""Whose key a backend would use, and whether what it needs is set. Pure: nothing is asked over the network."""
+"""Whose key a backend would use, and whether what it needs is set. Pure: nothing is asked."""
 
 from __future__ import annotations
 
@@ -121,30 +121,35 @@ def key_for(options: Options, environment: Environment) -> Key:
     A vendor's key is never given for a host that is not the vendor's.
     """
     info = backend_info(options.type)
-    if info is None:
-        return Key(source="missing")
     if options.api_key is not None:
         return Key(source="file", value=options.api_key)
     if isinstance(options, ClaudeCodeOptions) and options.use_subscription:
         return Key(source="none")
     if isinstance(options, Ag2Options) and options.llm_config is not None:
         return _ag2_key(options.llm_config.config_list[0], environment)
-    address = address_of(options, environment)
-    local = is_local(options, environment)
-    names = key_variables(info, address)
-    if foreign_host(options, environment) is not None:
+    if info is None or foreign_host(options, environment) is not None:
         return Key(source="missing")
-    if not (local and not info.local and info.env):  # a proxy on this machine gets no vendor's key
-        name = environment.first(names)
-        if name is not None:
-            return Key(
-                source="environment",
-                value=SecretStr(environment.get(name) or ""),
-                variable=name,
-                variables=names,
-            )
-    free = local or (info.key_optional and not (info.type == "chatcompletion" and names))
-    return Key(source="none" if free else "missing", variables=names)
+    return _vendor_key(options, info, environment)
+
+
+def _vendor_key(options: Options, info: BackendInfo, environment: Environment) -> Key:
+    names = key_variables(info, address_of(options, environment))
+    on_loopback = is_local(options, environment)
+    if info.local or not on_loopback:  # a proxy on this machine gets no vendor's key
+        found = _from_environment(names, environment)
+        if found is not None:
+            return found
+    named_vendor = info.type == "chatcompletion" and names
+    works_without = on_loopback or (info.key_optional and not named_vendor)
+    return Key(source="none" if works_without else "missing", variables=names)
+
+
+def _from_environment(names: tuple[str, ...], environment: Environment) -> Key | None:
+    name = environment.first(names)
+    if name is None:
+        return None
+    value = SecretStr(environment.get(name) or "")
+    return Key(source="environment", value=value, variable=name, variables=names)
 
 
 def _ag2_key(entry: LlmEntry, environment: Environment) -> Key:
@@ -155,11 +160,7 @@ def _ag2_key(entry: LlmEntry, environment: Environment) -> Key:
         owner = by_host(host_of(entry.base_url))
         if owner is None or owner.env != names:
             return Key(source="missing")
-    name = environment.first(names)
-    if name is None:
-        return Key(source="missing", variables=names)
-    value = SecretStr(environment.get(name) or "")
-    return Key(source="environment", value=value, variable=name, variables=names)
+    return _from_environment(names, environment) or Key(source="missing", variables=names)
 
 
 def readiness(options: Options, environment: Environment) -> Readiness:

@@ -1,4 +1,4 @@
-"""What a team resolves to, as JSON: effective values, where paths lie, and secrets only by their variables."""
+"""What a team resolves to, as JSON: effective values, where paths lie, secrets by their variables."""
 
 from __future__ import annotations
 

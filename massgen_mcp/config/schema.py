@@ -28,17 +28,13 @@ _WIDER: Mapping[str, list[dict[str, Any]]] = {
     "sandbox": [{"type": "boolean"}],
 }
 """Fields whose validators take more forms than the one they hold."""
-_AG2_NESTED = {"agent_config": _MAPPING}
 
 
 def json_schema() -> dict[str, Any]:
     """The schema, JSON Schema 2020-12. Independent of variables and of what is installed."""
     definitions: dict[str, Any] = {}
-    blocks: list[dict[str, Any]] = []
     shared = _properties(AgentTools, definitions, "backend")
-    for info in BACKENDS.values():
-        if not info.hidden:
-            blocks.append(_block(info, shared, definitions))
+    blocks = [_block(info, shared, definitions) for info in BACKENDS.values() if not info.hidden]
     agent = _object(AgentKeys, definitions, "agent")
     agent["properties"]["backend"] = {"$ref": "#/$defs/Backend"}
     agent["required"] = ["id", "backend"]
@@ -80,8 +76,7 @@ def _properties(model: type[BaseModel], definitions: dict[str, Any], section: st
 def _block(info: BackendInfo, shared: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     model = options_class(info)
     properties = shared | _properties(model, definitions, "backend")
-    if info.type == "ag2":
-        properties |= _AG2_NESTED
+    properties |= dict.fromkeys(model.forms, _MAPPING)
     properties["type"] = {"const": info.type}
     models: dict[str, Any] = {"examples": [known.name for known in info.models[:8]]} if info.models else {}
     properties["model"] = {"type": ["string", "null"], "minLength": 1, **models}

@@ -88,7 +88,8 @@ def default_search(
         terminal: whether a person at a terminal started it.
         state: where trust is remembered.
     """
-    folders: list[tuple[Place, Path]] = [("operator", folder) for folder in operator]
+    folders: list[tuple[Place, Path]] = []
+    folders.extend(("operator", folder) for folder in operator)
     untrusted: Path | None = None
     project = working_folder / PROJECT_FOLDER if working_folder is not None else None
     if working_folder is not None and project is not None and project.is_dir():
@@ -100,11 +101,10 @@ def default_search(
     folders.append(("user", home / ".config" / "massgen" / "agents"))
     if (shipped := shipped_configs()) is not None:
         folders.append(("shipped", shipped))
-    unique = {folder: place for place, folder in reversed(folders)}
-    return Search(
-        folders=tuple((place, folder) for place, folder in folders if unique.pop(folder, None) is not None),
-        untrusted=untrusted,
-    )
+    unique: dict[Path, Place] = {}
+    for place, folder in folders:
+        unique.setdefault(folder, place)
+    return Search(folders=tuple((place, folder) for folder, place in unique.items()), untrusted=untrusted)
 
 
 def find_team(name_or_path: str, search: Search) -> TeamFile:
@@ -158,13 +158,14 @@ def _by_path(text: str, search: Search) -> TeamFile | None:
     path = Path(text).expanduser()
     if path.suffix not in _SUFFIXES:
         return None
-    found = inside(path, search.approved)
-    if found is None:
-        return None
-    base, steps = found
-    place = next(place for place, folder in search.folders if inside(path, [folder]) is not None)
-    whole = base.joinpath(*steps)
-    return TeamFile(name=whole.stem, path=whole, folder=base, place=place) if whole.is_file() else None
+    for place, folder in search.folders:
+        found = inside(path, [folder])
+        if found is not None:
+            base, steps = found
+            whole = base.joinpath(*steps)
+            if whole.is_file():
+                return TeamFile(name=whole.stem, path=whole, folder=base, place=place)
+    return None
 
 
 def _yaml_files(folder: Path, depth: int) -> Iterator[Path]:

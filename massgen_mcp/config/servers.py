@@ -110,9 +110,10 @@ def _split_command(entry: dict[str, object]) -> None:
     elif isinstance(command, list | tuple):
         words = [*cast("list[object]", command)]
     if words:
-        rest = entry.get("args") or []
+        given = entry.get("args") or []
+        rest = [*cast("list[object]", given)] if isinstance(given, list | tuple) else [given]
         entry["command"] = words[0]
-        entry["args"] = [*words[1:], *(cast("list[object]", rest) if isinstance(rest, list | tuple) else [rest])]
+        entry["args"] = [*words[1:], *rest]
 
 
 def _listed(value: object) -> object:

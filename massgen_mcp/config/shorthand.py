@@ -1,4 +1,4 @@
-"""`agents: ["openai/gpt-5", "gemini-2.5-pro"]`: a team from names alone, over what the operator has set up."""
+"""`agents: ["openai/gpt-5", "gemini-2.5-pro"]`: a team from names, over what the operator has set up."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9@][\w.:@/\-]*\Z")
 _NOTHING_SPENT = "Nothing was spent."
 
 
-def resolve_agents(
-    names: Sequence[str], *, environment: Environment, name: str = "agents"
-) -> TeamConfig:
+def resolve_agents(names: Sequence[str], *, environment: Environment, name: str = "agents") -> TeamConfig:
     """A team with one agent for each of `TYPE/MODEL`, a bare model name, or a backend's type.
 
     Every backend must be set up already: no address, key or path can be given this way.
@@ -57,7 +55,9 @@ def _agent(text: str, environment: Environment, taken: dict[str, int]) -> AgentC
     options = _options(info, model)
     found = readiness(options, environment)
     if not found.ready:
-        raise RequestRefused(f"{_shown(wanted)}: {found.why}. {found.remedy} {_NOTHING_SPENT}".replace("  ", " "))
+        raise RequestRefused(
+            f"{_shown(wanted)}: {found.why}. {found.remedy} {_NOTHING_SPENT}".replace("  ", " ")
+        )
     base = info.type
     taken[base] = taken.get(base, 0) + 1
     number = taken[base]

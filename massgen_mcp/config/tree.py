@@ -27,7 +27,7 @@ _MAX_NODES = 20_000
 _LONGEST_NUMBER = 30
 _MERGE = "<<"
 
-Value: TypeAlias = "None | bool | int | float | str | list[Value] | dict[str, Value]"
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVERS = cast("dict[str, list[tuple[str, re.Pattern[str]]]]", yaml.SafeLoader.yaml_implicit_resolvers)
@@ -39,7 +39,7 @@ _QUOTED = re.compile(r"'([^']*)'")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """A file's values and places. `problems` holds what the text itself gets wrong, `value` all that is left."""
+    """A file's values and places. `problems` is what the text itself gets wrong, `value` what is left."""
 
     value: dict[str, Value]
     places: Places
@@ -61,7 +61,7 @@ class _Refused(Exception):
 @dataclass(slots=True)
 class _Node:
     mark: Mark
-    value: None | bool | int | float | str = None
+    value: bool | int | float | str | None = None
     text: str = ""
     """A scalar as written."""
     trap: str = ""
@@ -83,8 +83,6 @@ def parse(text: str) -> Tree:
     """Read the text of a team file. Never raises; what is wrong is in `problems`."""
     try:
         root = _compose(text)
-        if root.entries is None:
-            raise _Refused("a team file is a mapping of keys, such as `agents:`", root.mark)
         reader = _Walk()
         value = reader.mapping(root, ())
         return Tree(value=value, places=Places(reader.marks), problems=tuple(reader.found))
@@ -114,6 +112,8 @@ def _compose(text: str) -> _Node:
         loader.dispose()
     if composer.root is None:
         raise _Refused("the file is empty")
+    if composer.root.entries is None:
+        raise _Refused("a team file is a mapping of keys, such as `agents:`", composer.root.mark)
     return composer.root
 
 
@@ -240,27 +240,31 @@ def _scalar(event: Any) -> _Node:
 
 
 def _meaning(tag: str, text: str, mark: Mark) -> _Node:
+    plain = text.replace("_", "")
+    value: bool | int | float | str | None = text
+    trap = ""
     match tag:
         case "null":
-            return _Node(mark, None, text)
+            value = None
         case "bool":
-            return _Node(mark, text.lower() in _TRUE, text)
+            value = text.lower() in _TRUE
         case "int" | "float" if len(text) > _LONGEST_NUMBER:
-            return _Node(mark, text, text, trap="YAML reads this as a number, and it is too long for one")
+            trap = "YAML reads this as a number, and it is too long for one"
         case "int" if _DECIMAL.match(text):
-            return _Node(mark, int(text.replace("_", "")), text)
+            value = int(plain)
         case "int" if _PREFIXED.match(text):
-            return _Node(mark, int(text.replace("_", ""), 0), text)
+            value = int(plain, 0)
         case "int":
-            return _Node(mark, text, text, trap="YAML reads this as a number in base 8 or 60")
+            trap = "YAML reads this as a number in base 8 or 60"
         case "float" if ":" in text or text.lower().lstrip("+-") in (".inf", ".nan"):
-            return _Node(mark, text, text, trap="YAML reads this as a number that is not meant here")
+            trap = "YAML reads this as a number that is not meant here"
         case "float":
-            return _Node(mark, float(text.replace("_", "")), text)
+            value = float(plain)
         case "timestamp":
-            return _Node(mark, text, text, trap="YAML reads this as a date")
+            trap = "YAML reads this as a date"
         case _:
-            return _Node(mark, text, text)
+            pass
+    return _Node(mark, value, text, trap=trap)
 
 
 @dataclass(slots=True)

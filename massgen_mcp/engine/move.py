@@ -259,7 +259,7 @@ class Move:
     def _out_of_budget(self) -> bool:
         """End where no turn may start any more. What ran has ended by then, or has been stopped."""
         if self.board.stopped_by == "budget":
-            self.finish_best(stopped_by="budget", why="The run's budget is used up.")
+            self.finish_best(why="The run's budget is used up.")
         return self.board.finished
 
     # The end.
@@ -295,7 +295,7 @@ class Move:
         stopped_by: StoppedBy | None = None,
         why: str = "",
     ) -> None:
-        stopped_by = stopped_by or ("deadline" if self._cut else "decided")
+        stopped_by = stopped_by or ("deadline" if self._cut else self.board.stopped_by)
         tally = count(self.board)
         groups = [tuple(found.id for found in standing.answers) for standing in tally.standings]
         winner = answer if rule == "synthesis" else chosen

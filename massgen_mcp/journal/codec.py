@@ -31,7 +31,7 @@ def encode(body: Mapping[str, Any], redact: Redact) -> str:
     def plain(value: object) -> Any:
         # Mappings that are no dicts pass the redactor unseen, so they meet it here.
         if isinstance(value, Mapping):
-            return redact(dict(cast("Mapping[str, Any]", value)))
+            return _finite(redact(dict(cast("Mapping[str, Any]", value))))
         raise TypeError(f"{type(value).__name__} is not a JSON value")
 
     value: Any = redact(dict(body))
@@ -63,8 +63,8 @@ def _is_utf8(text: str) -> bool:
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in cast("Mapping[str, Any]", value).items()}
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in cast("dict[Any, Any]", value).items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in cast("list[Any]", value)]
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from massgen_mcp.journal.records import Owner
@@ -17,10 +18,10 @@ _PROC = Path("/proc")
 _DEAD_STATES = frozenset("ZX")
 
 
-def this_process() -> Owner:
+def this_process(*, proc: Path = _PROC) -> Owner:
     """The process that runs this code."""
     pid = os.getpid()
-    return Owner(pid=pid, host=socket.gethostname(), started=_started(pid, _PROC) or 0.0)
+    return Owner(pid=pid, host=socket.gethostname(), started=_started(pid, proc) or 0.0)
 
 
 def is_gone(
@@ -65,9 +66,8 @@ def _started(pid: int, proc: Path) -> float | None:
 
 def _exists(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
+        with suppress(PermissionError):  # another user's process, so there is one
+            os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
     return True

@@ -65,7 +65,7 @@ def connect_writer(path: Path, *, max_pages: int | None = None) -> sqlite3.Conne
         sqlite3.Error: the file can't be used.
         JournalError: it was made by a newer version.
     """
-    connection = _connect(path)
+    connection = _connect(str(path))
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # holds for a new file only
         _use_wal(connection)
@@ -85,14 +85,15 @@ def connect_writer(path: Path, *, max_pages: int | None = None) -> sqlite3.Conne
 
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads; damaged text is readable as far as it goes."""
-    connection = _connect(path)
+    # Without `mode` a file that was removed would be made anew, empty.
+    connection = _connect(f"{path.absolute().as_uri()}?mode=rw")
     connection.execute("PRAGMA query_only = ON")
     connection.text_factory = _readable
     return connection
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+def _connect(name: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(name, timeout=_PATIENCE, isolation_level=None, uri=name.startswith("file:"))
     connection.execute("PRAGMA temp_store = MEMORY")  # no copies of answers in other folders
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA trusted_schema = OFF")

@@ -84,8 +84,8 @@ async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types
         # The edge of a tool: the caller gets words, the log on stderr gets the rest.
         _logger.exception("%s broke", params.name)
         words = (
-            f"{params.name} broke: a defect in massgen-mcp ({type(error).__name__}); its log on stderr has the "
-            "details. A run that was started goes on: get_run without arguments lists the latest."
+            f"{params.name} broke: a defect in massgen-mcp ({type(error).__name__}); its log on stderr has "
+            "the details. A run that was started goes on: get_run without arguments lists the latest."
         )
         return types.CallToolResult(is_error=True, content=[types.TextContent(type="text", text=words)])
     return result

@@ -80,7 +80,7 @@ class AskTeam(Arguments):
         float | None,
         Field(
             ge=0,
-            description="When to return `running` instead of waiting on. 0: at once. Default suits your host.",
+            description="When to return `running` instead of waiting on. 0: at once. Default: by host.",
         ),
     ] = None
     detail: Annotated[
@@ -170,15 +170,24 @@ _MEANT: Mapping[str, str] = {
 }
 """Names that callers use -> the one that is meant, where the tool has it."""
 
-_KINDS: Mapping[str, str] = {
-    "string_type": "a string",
-    "list_type": "a list of strings",
-    "model_type": "an object",
-    "dict_type": "an object",
-    "float_type": "a number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
+_WORDS: Mapping[str, str] = {
+    "missing": "is missing",
+    "literal_error": "must be one of {expected}, not {found}",
+    "greater_than": "must be above {gt}, not {found}",
+    "greater_than_equal": "must be at least {ge}, not {found}",
+    "less_than_equal": "must be at most {le}, not {found}",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "string_too_long": "is too long: at most {max_length} characters are taken",
+    "too_long": "is too long: at most {max_length} are taken",
+    "string_type": "must be a string, not {found}",
+    "list_type": "must be a list of strings, not {found}",
+    "model_type": "must be an object, not {found}",
+    "float_type": "must be a number, not {found}",
+    "int_type": "must be a whole number, not {found}",
+    "int_from_float": "must be a whole number, not {found}",
 }
+"""What is wrong -> how it is said."""
 _SHOWN = 60
 
 
@@ -187,25 +196,10 @@ def _problem(model: type[Arguments], detail: ErrorDetails) -> str:
     path = ".".join(str(part) for part in detail["loc"])
     kind, limits = detail["type"], detail.get("ctx", {})
     found = _shown(detail["input"])
-    match kind:
-        case "missing":
-            return f"`{path}` is missing."
-        case "extra_forbidden":
-            return _unknown(model, detail)
-        case "literal_error":
-            return f"`{path}` must be one of {limits['expected']}, not {found}."
-        case "greater_than":
-            return f"`{path}` must be above {limits['gt']}, not {found}."
-        case "greater_than_equal":
-            return f"`{path}` must be at least {limits['ge']}, not {found}."
-        case "less_than_equal":
-            return f"`{path}` must be at most {limits['le']}, not {found}."
-        case "string_too_short" | "too_short":
-            return f"`{path}` must not be empty."
-        case "string_too_long" | "too_long":
-            return f"`{path}` is too long: at most {limits['max_length']} are taken."
-        case _:
-            return f"`{path}` must be {_KINDS.get(kind, 'valid')}, not {found}."
+    if kind == "extra_forbidden":
+        return _unknown(model, detail)
+    words = _WORDS.get(kind, "must be valid, not {found}")
+    return f"`{path}` {words.format(found=found, **limits)}."
 
 
 def _unknown(model: type[Arguments], detail: ErrorDetails) -> str:

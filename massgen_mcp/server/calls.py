@@ -50,23 +50,26 @@ class _Call:
         return self.ctx.lifespan_context
 
     async def wait(self, runs: Runs, handle: RunHandle, seconds: float | None) -> RunResult:
-        """Wait for a run, telling the caller how it goes. If the call is cancelled, the run's fate is decided."""
+        """Wait for a run, telling the caller how it goes. A cancelled call decides the run's fate."""
         with self.service.presences.of(self.ctx) as presence:
             presence.run = handle
             async with progress_of(
                 handle,
-                self.ctx.session.report_progress,
+                self._report,
                 clock=self.service.clock,
                 past=lambda: records_of(runs, handle.run_id),
                 redact=runs.secrets.redact,
             ):
                 return await handle.wait(seconds)
 
+    async def _report(self, count: float, line: str) -> None:
+        await self.ctx.session.report_progress(count, message=line)
+
 
 async def call_tool(
     ctx: ServerRequestContext[Service, Any], name: str, arguments: Mapping[str, Any] | None
 ) -> types.CallToolResult:
-    """The reply to a call. What the caller or the operator can mend comes back as words, marked as an error."""
+    """The reply to a call. What the caller or the operator can mend comes back in words, as an error."""
     tool = _TOOLS.get(name)
     if tool is None:
         return refusal(_unknown_tool(name), Secrets())
@@ -122,7 +125,7 @@ async def _cancel_run(call: _Call) -> types.CallToolResult:
 async def _list_backends(call: _Call) -> types.CallToolResult:
     given = call.read(ListBackends)
     runs = await call.service.runs()
-    return data_reply(await runs.teams.catalogue(given.backend, given.task), None, runs.secrets)
+    return data_reply(await runs.catalogue(given.backend, given.task), None, runs.secrets)
 
 
 async def _validate_config(call: _Call) -> types.CallToolResult:

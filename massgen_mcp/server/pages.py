@@ -26,7 +26,7 @@ class Entry:
 def page(
     entries: Sequence[Entry], cursor: str | None, *, limit: int = PAGE
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """The entries from `cursor` on that fit, as JSON objects, and the cursor of the next page, if there is one.
+    """The entries from `cursor` on that fit, as JSON objects, and the cursor of the next page, if any.
 
     A text that does not fit goes on on the next page. Cursors stay valid while entries are only added.
 

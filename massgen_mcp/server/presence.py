@@ -119,8 +119,8 @@ class Presences:
 def _caller(ctx: ServerRequestContext[Any, Any], request_id: str | int | None) -> _Caller:
     """Who a request or notification is from: ids are unique within one connection only.
 
-    A 2025 connection has one `client_params` for all its messages. A 2026 one has none of its own: over a pipe
-    there is just one peer, over HTTP each request is alone and cancelled by closing its stream.
+    A 2025 connection has one `client_params` for all its messages. A 2026 one has none of its own: over a
+    pipe there is just one peer, over HTTP each request is alone and cancelled by closing its stream.
     """
     if ctx.request is not None and ctx.session.protocol_version >= _MODERN:
         peer = id(ctx.request)

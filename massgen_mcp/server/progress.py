@@ -1,7 +1,7 @@
 """Progress of a run to the caller that waits for it.
 
-At most a message a second, the newest wins; one every ten seconds when nothing happens, since hosts give up on
-silent servers. Without a progress token the SDK sends nothing.
+At most a message a second, the newest wins; one every ten seconds when nothing happens, since hosts give up
+on silent servers. Without a progress token the SDK sends nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a tool call returns: the structured part, complete on its own, and the same as text.
 
-Some hosts show their model the one, some the other. Everything passes the redactor, and nothing in it can hide
-or reorder text.
+Some hosts show their model the one, some the other. Everything passes the redactor, and nothing in it can
+hide or reorder text.
 """
 
 from __future__ import annotations

@@ -25,7 +25,15 @@ MakeRuns: TypeAlias = "Callable[[TaskGroup], AbstractAsyncContextManager[Runs]]"
 class Service:
     """Shared by all calls of a server."""
 
-    def __init__(self, make_runs: MakeRuns, *, tasks: TaskGroup, keepers: TaskGroup, clock: Clock) -> None:
+    def __init__(
+        self,
+        make_runs: MakeRuns,
+        *,
+        tasks: TaskGroup,
+        keepers: TaskGroup,
+        closing: anyio.Event,
+        clock: Clock,
+    ) -> None:
         self.clock = clock
         self.presences = Presences(tasks, clock)
         self._make_runs = make_runs
@@ -33,7 +41,7 @@ class Service:
         self._keepers = keepers
         self._opening = anyio.Lock()
         self._runs: Runs | None = None
-        self._closing = anyio.Event()
+        self._closing = closing
 
     async def runs(self) -> Runs:
         """The runs, made by the first call that needs them; after a failure the next call tries again.
@@ -42,9 +50,10 @@ class Service:
             MassgenError: what they need is not there; the text says why and what to do.
         """
         async with self._opening:
-            if self._runs is None:
-                self._runs = await self._keepers.start(self._keep)
-            return self._runs
+            runs = self._runs
+            if runs is None:
+                runs = self._runs = await self._keepers.start(self._keep)
+            return runs
 
     @property
     def secrets(self) -> Secrets:
@@ -58,20 +67,16 @@ class Service:
             with anyio.CancelScope(shield=True):
                 await self._closing.wait()
 
-    def close(self) -> None:
-        """Let the runs go. Their work must have ended."""
-        self._closing.set()
-
 
 @asynccontextmanager
 async def open_service(make_runs: MakeRuns, clock: Clock) -> AsyncGenerator[Service]:
-    """The service for the time a server serves. On leaving, runs stop where they are and the journal closes."""
+    """The service while a server serves. On leaving, runs stop where they are, then the journal closes."""
+    closing = anyio.Event()
     async with anyio.create_task_group() as keepers:
-        # Two groups, so that the journal is open for as long as any run can still write to it.
-        async with anyio.create_task_group() as tasks:
-            service = Service(make_runs, tasks=tasks, keepers=keepers, clock=clock)
-            try:
-                yield service
-            finally:
+        try:
+            # Two groups, so that the journal is open for as long as any run can still write to it.
+            async with anyio.create_task_group() as tasks:
+                yield Service(make_runs, tasks=tasks, keepers=keepers, closing=closing, clock=clock)
                 tasks.cancel_scope.cancel()
-        service.close()
+        finally:
+            closing.set()

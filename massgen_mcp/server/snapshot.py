@@ -1,4 +1,4 @@
-"""The tool definitions as they are served: read from a checked-in file, since deriving them takes too long."""
+"""The tool definitions as served: read from a checked-in file, since deriving them takes too long."""
 
 from __future__ import annotations
 

@@ -87,7 +87,8 @@ def _task(
     if turn.kind is TurnKind.VOTE:
         return vote_text(shown, votable, matter.tag, may_answer=turn.may_answer)
     if turn.kind is TurnKind.SYNTHESIZE:
-        return synthesis_text(shown, matter.tag)
+        split = board.settings.presentation != "synthesize"
+        return synthesis_text(shown, matter.tag, split=split)
     ballot = [vote for vote in board.votes if vote.ballot == board.ballot]
     chosen = answers[0]
     reasons = [vote.reason for vote in ballot if vote.reason]

@@ -95,13 +95,19 @@ def present_text(
     return "\n\n".join(parts)
 
 
-def synthesis_text(answers: Sequence[ShownAnswer], tag: str) -> str:
-    """Two answers that split: one text that says where they disagree."""
-    return (
-        f"{_answers(answers, tag)}\n\nThe two experts disagree and neither is preferred. Hand in one new "
-        "answer for the person who asked: what both hold, where they differ and why, and what would decide "
-        "it. Don't mention labels."
-    )
+def synthesis_text(answers: Sequence[ShownAnswer], tag: str, *, split: bool) -> str:
+    """One text out of several: of two that split it says where they disagree."""
+    if split:
+        task = (
+            "The experts disagree and neither is preferred. Hand in one new answer for the person who asked: "
+            "what both hold, where they differ and why, and what would decide it."
+        )
+    else:
+        task = (
+            "Hand in one new answer for the person who asked, made of what is right and useful in these, "
+            "complete in itself. Where they contradict each other, say so."
+        )
+    return f"{_answers(answers, tag)}\n\n{task} Don't mention labels."
 
 
 def news_text(answers: Sequence[ShownAnswer], labels: Sequence[str], tag: str) -> str:

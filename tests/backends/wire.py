@@ -182,9 +182,7 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def http(
-    status: int, body: bytes = b"", content_type: str = "text/plain", **headers: str
-) -> bytes:
+def http(status: int, body: bytes = b"", content_type: str = "text/plain", **headers: str) -> bytes:
     """A whole response. Underscores in header names stand for dashes."""
     lines = [f"HTTP/1.1 {status} X", f"content-type: {content_type}", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -198,9 +196,7 @@ def http_json(status: int, value: object, **headers: str) -> bytes:
 
 def sse_head(content_type: str = "text/event-stream") -> bytes:
     """The beginning of a response that comes in parts."""
-    return (
-        f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
-    )
+    return f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
 
 
 def part(data: bytes) -> bytes:

@@ -197,14 +197,21 @@ def test_without_budget_no_new_answer_is_taken_on_a_ballot() -> None:
     assert run.starts == []
 
 
-def test_a_run_that_ends_by_itself_is_decided_whatever_the_budget() -> None:
+@both
+def test_the_budget_is_the_reason_when_nobody_could_answer(name: str) -> None:
+    outcome = Table(name, "ab").tell(BudgetStopped()).abstain("a", "b").outcome
+    assert (outcome.status, outcome.stopped_by) == ("failed", "budget")
+
+
+def test_a_run_says_that_its_budget_ended_even_when_those_who_answered_agree() -> None:
     outcome = Table("auto", "ab").tell(BudgetStopped()).answers(a="x", b="x").outcome
-    assert (outcome.rule, outcome.status, outcome.stopped_by) == ("agreement", "completed", "decided")
+    assert (outcome.rule, outcome.status, outcome.stopped_by) == ("agreement", "partial", "budget")
 
 
 def test_a_running_presenter_may_finish_without_budget() -> None:
     run = Table("auto", "abc").answers(a="x", b="y", c="z").votes(a="b", b="c", c="a").tell(BudgetStopped())
-    assert run.answer("a", "x").outcome.status == "completed"
+    outcome = run.answer("a", "x").outcome
+    assert (outcome.rule, outcome.status, outcome.stopped_by) == ("presented", "partial", "budget")
 
 
 @both

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -33,23 +33,19 @@ class Other:
         with anyio.fail_after(10):
             return (await self._lines.receive_until(b"\n", 1000)).decode()
 
-    async def rest(self) -> list[str]:
-        """What it still prints, whole lines only, until it ends."""
-        lines: list[str] = []
-        with anyio.fail_after(10):
-            while True:
-                try:
-                    lines.append(await self.line())
-                except (anyio.IncompleteRead, anyio.EndOfStream):
-                    return lines
-
-    async def kill(self) -> None:
-        """What `kill -9` does."""
+    async def kill(self) -> list[str]:
+        """What `kill -9` does. Returns the whole lines that it had printed."""
         self.process.kill()
         with anyio.fail_after(10):
             await self.process.wait()
+        lines: list[str] = []
+        with suppress(anyio.IncompleteRead, anyio.EndOfStream):
+            while True:
+                lines.append(await self.line())
+        return lines
 
 
+Until: TypeAlias = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 Drive: TypeAlias = Callable[..., AbstractAsyncContextManager[Other]]
 
 
@@ -75,6 +71,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
+def until() -> Until:
+    async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
+        """Wait for what another thread or process writes without telling."""
+        with anyio.fail_after(5):
+            while not await condition():  # noqa: ASYNC110 - there is no event to wait for
+                await anyio.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where a journal may be; not there yet."""
     return tmp_path / "state"
@@ -83,7 +90,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def drive(folder: Path) -> Drive:
     @asynccontextmanager
-    async def start(what: str, run_id: str) -> AsyncIterator[Other]:
+    async def start(what: str, run_id: str) -> AsyncGenerator[Other]:
         command = [sys.executable, str(DRIVER), what, str(folder), run_id]
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         async with await anyio.open_process(command, env=environ, stderr=None) as process:

@@ -65,7 +65,8 @@ async def main(what: str, folder: Path, run_id: str) -> None:
         case "obey":
             await obey(log)
         case "give_up":
-            return await give_up(log, journal)
+            await give_up(log, journal)
+            return
         case _:
             raise ValueError(what)
     await journal.aclose()

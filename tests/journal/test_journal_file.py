@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
+from massgen_mcp.clock import SystemClock
 from massgen_mcp.errors import JournalError
 from massgen_mcp.journal import (
     RecordDamaged,
@@ -22,15 +23,22 @@ from massgen_mcp.journal import (
     open_journal,
     read_intact,
 )
-from massgen_mcp.journal.schema import MIGRATIONS, migrate
+from massgen_mcp.journal.codec import checksum, untouched
+from massgen_mcp.journal.folder import prepare
+from massgen_mcp.journal.schema import MIGRATIONS, connect_writer, migrate
+from massgen_mcp.journal.watch import Watch
+from massgen_mcp.journal.writer import Writer
 
 pytestmark = pytest.mark.anyio
 
 FIXTURES = Path(__file__).with_name("fixtures")
 
 
+Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
 @asynccontextmanager
-async def opened(folder: Path, **options: Any) -> AsyncIterator[SqliteJournal]:
+async def opened(folder: Path, **options: Any) -> AsyncGenerator[SqliteJournal]:
     journal = await open_journal(folder, **options)
     try:
         yield journal
@@ -44,6 +52,27 @@ async def begin(journal: SqliteJournal, run_id: str = "r1") -> RunLog:
 
 def raw(folder: Path) -> sqlite3.Connection:
     return sqlite3.connect(folder / "journal.db", isolation_level=None)
+
+
+def cancelled() -> anyio.CancelScope:
+    scope = anyio.CancelScope()
+    scope.cancel()
+    return scope
+
+
+def modes(folder: Path) -> dict[str, int]:
+    files = (folder, *folder.iterdir())
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in files}
+
+
+def contents(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir())
+
+
+def fill(folder: Path, data: bytes, *, page: int, pages: int = 1) -> None:
+    with (folder / "journal.db").open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write((data * 4096 * pages)[: 4096 * pages])
 
 
 # Writing.
@@ -64,7 +93,7 @@ async def test_appends_that_wait_together_share_a_transaction(folder: Path) -> N
 async def test_a_record_whose_writer_was_cancelled_is_written_all_the_same(folder: Path) -> None:
     async with opened(folder) as journal:
         log = await begin(journal)
-        with anyio.move_on_after(0):
+        with cancelled():
             await log.append("CallReplied", {"paid": True})
         await log.append("Notice", {})
         assert [record.seq for record in await journal.read("r1")] == [1, 2, 3]
@@ -72,7 +101,7 @@ async def test_a_record_whose_writer_was_cancelled_is_written_all_the_same(folde
 
 async def test_a_run_whose_beginning_was_cancelled_does_not_look_alive(folder: Path) -> None:
     async with opened(folder) as journal:
-        with anyio.move_on_after(0):
+        with cancelled():
             await begin(journal)
         await begin(journal, "r2")
         assert [(row.run_id, row.state) for row in await journal.rows()] == [
@@ -84,7 +113,7 @@ async def test_a_run_whose_beginning_was_cancelled_does_not_look_alive(folder: P
 async def test_reading_and_listing_can_be_cancelled(folder: Path) -> None:
     async with opened(folder) as journal:
         await begin(journal)
-        with anyio.move_on_after(0):
+        with cancelled():
             await journal.read("r1")
         assert len(await journal.read("r1")) == 1
 
@@ -125,13 +154,15 @@ async def test_activity_is_written_at_most_twice_a_second(folder: Path) -> None:
         assert 2 <= len(versions) <= 4
 
 
-async def test_the_heart_of_an_open_run_beats(folder: Path) -> None:
+async def test_the_heart_of_an_open_run_beats(folder: Path, until: Until) -> None:
     async with opened(folder) as journal:
         await begin(journal)
         born = (await journal.row("r1")).heartbeat
-        with anyio.fail_after(5):
-            while (await journal.row("r1")).heartbeat == born:
-                await anyio.sleep(0.05)
+
+        async def beaten() -> bool:
+            return (await journal.row("r1")).heartbeat != born
+
+        await until(beaten)
 
 
 async def test_runs_left_open_show_as_interrupted_after_closing(folder: Path) -> None:
@@ -147,7 +178,7 @@ async def test_runs_left_open_show_as_interrupted_after_closing(folder: Path) ->
         assert (await journal.read("r1"))[1].body == {"content": "42"}
 
 
-async def test_a_redactor_that_fails_stops_the_journal_loudly(folder: Path) -> None:
+async def test_a_redactor_that_fails_stops_the_journal_loudly(folder: Path, until: Until) -> None:
     def redact(value: Any) -> Any:
         if value == "boom":
             raise ZeroDivisionError("no such key")
@@ -156,10 +187,13 @@ async def test_a_redactor_that_fails_stops_the_journal_loudly(folder: Path) -> N
     async with opened(folder, redact=redact) as journal:
         log = await begin(journal)
         await log.activity("a", "boom")
-        with pytest.raises(JournalError, match="ZeroDivisionError: no such key"), anyio.fail_after(5):
-            while True:
-                await log.append("Notice", {})
-                await anyio.sleep(0.01)
+
+        async def never() -> bool:
+            await log.append("Notice", {})
+            return False
+
+        with pytest.raises(JournalError, match="ZeroDivisionError: no such key"):
+            await until(never)
         with pytest.raises(JournalError, match="ZeroDivisionError"):
             await journal.aclose()
 
@@ -173,31 +207,30 @@ async def test_folder_and_files_are_private_whatever_the_umask(folder: Path) -> 
     try:
         async with opened(folder) as journal:
             await begin(journal)
-            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+            found = modes(folder)
     finally:
         os.umask(umask)
-    assert modes == {"journal.db": 0o600, "journal.db-wal": 0o600, "journal.db-shm": 0o600}
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert found == {"state": 0o700, "journal.db": 0o600, "journal.db-wal": 0o600, "journal.db-shm": 0o600}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes mean nothing there")
 async def test_our_own_folder_and_files_are_closed_to_others_again(folder: Path) -> None:
     async with opened(folder):
         pass
-    folder.chmod(0o755)
-    (folder / "journal.db").chmod(0o644)
+    await anyio.Path(folder).chmod(0o755)
+    await anyio.Path(folder / "journal.db").chmod(0o644)
     async with opened(folder):
-        assert stat.S_IMODE((folder / "journal.db").stat().st_mode) == 0o600
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert modes(folder)["state"] == 0o700
+        assert modes(folder)["journal.db"] == 0o600
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes mean nothing there")
-async def test_a_folder_that_holds_other_things_keeps_its_mode(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    (tmp_path / "letters").mkdir()
-    async with opened(tmp_path):
-        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
-        assert stat.S_IMODE((tmp_path / "journal.db").stat().st_mode) == 0o600
+async def test_a_folder_that_holds_other_things_keeps_its_mode(folder: Path) -> None:
+    await anyio.Path(folder / "letters").mkdir(parents=True)
+    await anyio.Path(folder).chmod(0o755)
+    async with opened(folder):
+        assert modes(folder)["state"] == 0o755
+        assert modes(folder)["journal.db"] == 0o600
 
 
 async def test_a_folder_that_can_not_be_made_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -219,7 +252,7 @@ async def test_a_folder_where_nobody_may_write_is_refused() -> None:
 
 async def test_a_folder_in_the_place_of_the_file_is_refused(folder: Path) -> None:
     (folder / "journal.db").mkdir(parents=True)
-    with pytest.raises(JournalError, match="journal.db"):
+    with pytest.raises(JournalError, match=r"a part of that path is a file"):
         await open_journal(folder)
 
 
@@ -249,12 +282,12 @@ async def test_a_network_file_system_is_refused_by_name(tmp_path: Path, line: st
 
 
 async def test_a_local_disk_mounted_over_a_network_one_is_fine(tmp_path: Path) -> None:
-    folder = tmp_path.resolve() / "state"
+    folder = await anyio.Path(tmp_path).resolve() / "state"
     mounts = tmp_path / "mountinfo"
     mounts.write_text(
         f"27 1 0:1 / / rw - nfs server:/ rw\n28 27 0:2 / {folder.parent} rw master:1 - xfs /dev/sda rw\n"
     )
-    async with opened(folder, mounts=mounts) as journal:
+    async with opened(Path(folder), mounts=mounts) as journal:
         await begin(journal)
 
 
@@ -265,8 +298,10 @@ async def test_a_system_without_a_list_of_mounts_is_trusted(folder: Path) -> Non
 
 async def test_a_removed_file_is_noticed_before_a_run_is_begun(folder: Path) -> None:
     async with opened(folder) as journal:
-        for file in folder.iterdir():
-            file.unlink()
+        for name in modes(folder).keys() - {"state"}:
+            (folder / name).unlink()
+        with pytest.raises(JournalError, match="its files can't be opened"):
+            await journal.rows()
         with pytest.raises(JournalError, match="was removed while this process had it open"):
             await begin(journal)
 
@@ -319,7 +354,7 @@ async def test_a_journal_that_stays_locked_is_closed_within_a_second_and_says_so
 
 
 async def test_another_file_in_its_place_is_not_taken_for_a_journal(folder: Path) -> None:
-    folder.mkdir()
+    await anyio.Path(folder).mkdir()
     (folder / "journal.db").write_bytes(b"Dear diary, " * 1000)
     with pytest.raises(JournalError, match="move it away") as caught:
         await open_journal(folder)
@@ -355,11 +390,11 @@ async def assert_damaged(folder: Path, seq: int) -> None:
         intact, damage = await read_intact(journal, "r1")
         assert [record.seq for record in intact] == list(range(1, seq))
         assert damage is not None
-        lines: list[str] = []
+        lines = export_jsonl(journal, "r1")
+        for _ in range(1, seq):
+            await anext(lines)
         with pytest.raises(RecordDamaged):
-            async for line in export_jsonl(journal, "r1"):
-                lines.append(line)  # noqa: PERF401 - a comprehension would lose the lines with the error
-        assert len(lines) == seq - 1
+            await anext(lines)
         assert (await journal.row("r1")).state == "completed"
 
 
@@ -398,15 +433,33 @@ async def test_a_page_full_of_rubbish_is_said_to_be_damage(folder: Path) -> None
             await log.append("Notice", {"text": "x" * 900})
     with closing(raw(folder)) as connection:
         (last,) = connection.execute("PRAGMA page_count").fetchone()
-        (size,) = connection.execute("PRAGMA page_size").fetchone()
-    with (folder / "journal.db").open("r+b") as file:
-        file.seek((last - 1) * size)
-        file.write(b"\xaa" * size)
+    fill(folder, b"\xaa", page=last)
     async with opened(folder) as journal:
         intact, damage = await read_intact(journal, "r1")
         assert damage is not None
         assert 1 < len(intact) < 41
         assert damage.seq == len(intact) + 1
+
+
+async def test_a_body_that_is_no_object_is_damage_even_with_its_checksum(folder: Path) -> None:
+    await write_ten(folder)
+    with closing(raw(folder)) as connection:
+        (at,) = connection.execute("SELECT at FROM records WHERE seq = 7").fetchone()
+        check = checksum(b"[]", run_id="r1", seq=7, schema=1, at=at, kind="Notice", turn=None, call=None)
+        connection.execute(
+            "UPDATE records SET kind = 'Notice', body = '[]', checksum = ? WHERE seq = 7", (check,)
+        )
+    await assert_damaged(folder, 7)
+
+
+async def test_a_file_full_of_rubbish_is_said_to_be_damaged(folder: Path) -> None:
+    await write_ten(folder)
+    async with opened(folder) as journal:
+        fill(folder, b"\xaa", page=2, pages=8)
+        with pytest.raises(JournalError, match=r"journal\.db is damaged; move it away"):
+            await journal.rows()
+        with pytest.raises(JournalError, match=r"journal\.db is damaged; move it away"):
+            await begin(journal, "r2")
 
 
 async def test_unreadable_text_in_a_row_does_not_hide_the_others(folder: Path) -> None:
@@ -421,7 +474,7 @@ async def test_unreadable_text_in_a_row_does_not_hide_the_others(folder: Path) -
 
 
 async def test_a_journal_of_version_1_is_read_and_written(folder: Path) -> None:
-    folder.mkdir()
+    await anyio.Path(folder).mkdir()
     with closing(raw(folder)) as connection:
         connection.executescript((FIXTURES / "version_1.sql").read_text("utf-8"))
     async with opened(folder) as journal:
@@ -474,7 +527,60 @@ async def test_many_may_open_a_new_journal_at_once(folder: Path) -> None:
         await journal.aclose()
 
 
+async def test_opening_waits_for_another_process_that_makes_the_same_file(folder: Path) -> None:
+    await anyio.Path(folder).mkdir()
+    with closing(raw(folder)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write_ten, folder)
+            await anyio.sleep(0.1)
+            other.execute("COMMIT")
+
+
+def test_a_place_without_a_write_ahead_log_is_refused() -> None:
+    with pytest.raises(JournalError, match="it offers 'memory'"):
+        connect_writer(Path(":memory:"))
+
+
+# The thread.
+
+
+async def test_what_a_job_raises_is_told_to_its_sender_alone(folder: Path) -> None:
+    def connect() -> sqlite3.Connection:
+        return connect_writer(prepare(folder, mounts=folder))
+
+    def fail(_: sqlite3.Connection) -> None:
+        raise ZeroDivisionError("no such number")
+
+    writer = Writer(folder / "journal.db", connect, Watch(SystemClock(), untouched))
+    await writer.start()
+    for alone in (False, True):
+        with pytest.raises(JournalError, match="ZeroDivisionError: no such number"):
+            await writer.do(fail, alone=alone)
+    assert await writer.do(lambda connection: connection.total_changes) == 0
+    writer.soon(fail)
+    await writer.close()
+    writer.soon(fail)
+
+
 # Pruning.
+
+
+async def test_two_that_prune_at_once_do_not_disturb_each_other(folder: Path) -> None:
+    async with opened(folder) as first, opened(folder) as second:
+        for number in range(20):
+            log = await begin(first, f"r{number}")
+            await log.append("Finished", {"status": "completed"})
+        deleted: list[str] = []
+
+        async def prune(journal: SqliteJournal) -> None:
+            deleted.extend(await journal.prune(older_than_days=-1))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(prune, first)
+            tasks.start_soon(prune, second)
+        assert sorted(deleted) == sorted(f"r{number}" for number in range(20))
+        assert await first.rows() == []
 
 
 async def test_pruning_gives_the_space_back_and_leaves_no_traces(folder: Path) -> None:
@@ -488,7 +594,7 @@ async def test_pruning_gives_the_space_back_and_leaves_no_traces(folder: Path) -
 
         assert await journal.prune(older_than_days=-1) == ["old"]
 
-        everything = b"".join(file.read_bytes() for file in folder.iterdir())
+        everything = contents(folder)
         assert b"old diary" not in everything
         assert everything.count(b"kept diary") > 29 * 10_000
         assert (folder / "journal.db").stat().st_size < 5_000_000

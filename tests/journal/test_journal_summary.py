@@ -311,25 +311,28 @@ def test_what_agents_write_can_not_pass_for_a_part_of_the_report() -> None:
     assert "(ballot 2)" in text
 
 
+HOW_FAR: list[tuple[list[Any], Any, str]] = [
+    ([], "running", "Not yet."),
+    ([], "failed", "There is none."),
+    ([("AnswerGiven", {"agent": "gem", "content": "No."})], "interrupted", "did not get to one"),
+    ([("CallStarted", {"agent": "gem", "reserved_tokens": 9})], "running", "1 request under way"),
+    (
+        [("CallStarted", {"agent": "gem", "reserved_tokens": 1})],
+        "interrupted",
+        "1 request lost, reserved at 1 token",
+    ),
+    (
+        [("CallReplied", {"agent": "gem", "usage": {"cost_usd": 0.5, "unpriced": 2}})],
+        "running",
+        "$0.5000 and 2 without a price",
+    ),
+    ([("Notice", {})], "running", "- notice"),
+]
+
+
 @pytest.mark.parametrize(
     ("lines", "state", "words"),
-    [
-        ([], "running", "Not yet."),
-        ([], "failed", "There is none."),
-        ([("AnswerGiven", {"agent": "gem", "content": "No."})], "interrupted", "did not get to one"),
-        ([("CallStarted", {"agent": "gem", "reserved_tokens": 9})], "running", "1 request under way"),
-        (
-            [("CallStarted", {"agent": "gem", "reserved_tokens": 1})],
-            "interrupted",
-            "1 request lost, reserved at 1 token",
-        ),
-        (
-            [("CallReplied", {"agent": "gem", "usage": {"cost_usd": 0.5, "unpriced": 2}})],
-            "running",
-            "$0.5000 and 2 without a price",
-        ),
-        ([("Notice", {})], "running", "- notice"),
-    ],
+    HOW_FAR,
 )
 def test_a_report_says_how_far_a_run_got(lines: list[Any], state: Any, words: str) -> None:
     assert words in report(summarise(records(START, *lines), state=state))

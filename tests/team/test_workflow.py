@@ -211,7 +211,8 @@ def fixed_text() -> dict[str, int]:
         "remind": opening
         + len(vote_text(blank, ["", ""], TAG, may_answer=True))
         + len(reminder_text(["", ""], may_answer=True)),
-        "synthesize": opening + len(synthesis_text(blank[:2], TAG)),
+        "synthesize": opening
+        + max(len(synthesis_text(blank[:2], TAG, split=split)) for split in (True, False)),
         "present": opening
         + len(vote_text(blank, ["", ""], TAG, may_answer=False))
         + len(present_text([], ["", ""], "", [""], TAG)),

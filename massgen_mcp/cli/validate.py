@@ -1,0 +1,76 @@
+"""`massgen-mcp validate`: everything that is wrong with a team file, a line each."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from massgen_mcp.cli.codes import ExitCode
+from massgen_mcp.cli.streams import say, say_json
+from massgen_mcp.cli.world import MakeRuns, named_team, within_runs
+from massgen_mcp.errors import Problem
+from massgen_mcp.runs import Runs
+from massgen_mcp.runs.lines import duration, money
+
+__all__ = ["run"]
+
+
+def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, str]) -> int:
+    """Say the problems, and whether the file can be used; `--strict` takes warnings for errors.
+
+    Raises:
+        RequestRefused: there is no such team.
+    """
+    config, config_dirs = named_team(args.config, args.config_dirs)
+
+    async def work(runs: Runs) -> int:
+        found = runs.secrets.redact_value(await runs.teams.validate(config))
+        problems = [_problem(problem) for problem in found["problems"]]
+        bad = [problem for problem in problems if problem.severity in _refused(strict=args.strict)]
+        if args.json:
+            say_json(sys.stdout, found)
+        else:
+            for problem in problems:
+                say(sys.stdout, _line(problem))
+            say(sys.stdout, _verdict(found, bad))
+        return ExitCode.CONFIG if bad or not found["ok"] else ExitCode.ANSWER
+
+    return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
+
+
+def _refused(*, strict: bool) -> tuple[str, ...]:
+    return ("error", "warning") if strict else ("error",)
+
+
+def _problem(found: Mapping[str, Any]) -> Problem:
+    keys = ("line", "column", "severity", "hint")
+    return Problem(
+        path=found.get("path", ""),
+        message=found["message"],
+        **{key: found[key] for key in keys if key in found},
+    )
+
+
+def _line(problem: Problem) -> str:
+    """`agents[1].backend.type (line 9): unknown backend 'google'. Did you mean 'gemini'?`"""
+    return str(problem) if problem.severity == "error" else f"{problem.severity}: {problem}"
+
+
+def _verdict(found: Mapping[str, Any], bad: Sequence[Problem]) -> str:
+    name = found.get("name") or "It"
+    if bad or not found["ok"]:
+        count = len(bad)
+        return f"{name} can't be used: {count} problem{'' if count == 1 else 's'}."
+    if not found.get("runs", True):
+        return f"{name} is valid, and can't be run by this version: see the warnings."
+    limits = found.get("costs_at_most", {})
+    at_most = [
+        money(limits.get("usd")),
+        f"{limits['tokens']:,} tokens" if "tokens" in limits else "",
+        f"{limits['requests']:,} requests" if "requests" in limits else "",
+        duration(limits["seconds"]) if "seconds" in limits else "",
+    ]
+    cost = ", ".join(part for part in at_most if part)
+    return f"{name} is valid." + (f" A question costs at most {cost}." if cost else "")

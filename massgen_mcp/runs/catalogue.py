@@ -1,0 +1,217 @@
+"""The registry's rows and the operator's teams, as `list_backends` shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+
+from massgen_mcp.backends.info import BackendInfo, Capability, Cell, Support, Task
+from massgen_mcp.backends.options import Options
+from massgen_mcp.backends.pool import Pool
+from massgen_mcp.backends.prices import Prices
+from massgen_mcp.backends.registry import (
+    BACKENDS,
+    LEGEND,
+    backend_info,
+    options_class,
+    public_backends,
+    suggest,
+)
+from massgen_mcp.config.environment import Environment
+from massgen_mcp.config.load import Loaded
+from massgen_mcp.config.readiness import Readiness, agent_readiness, readiness
+from massgen_mcp.config.search import TeamFile
+from massgen_mcp.errors import RequestRefused
+from massgen_mcp.runs.cost import expected_usd
+from massgen_mcp.runs.default_team import loaded_models
+from massgen_mcp.usage import Usage
+
+__all__ = ["backend_rows", "cell_text", "matrix_rows", "team_row"]
+
+_TASKS: tuple[Task, ...] = ("research", "coding", "analysis", "cheap", "private")
+_MILLION_IN = Usage(requests=1, input=1_000_000)
+_MILLION_OUT = Usage(requests=1, output=1_000_000)
+
+
+async def backend_rows(
+    environment: Environment, pool: Pool, prices: Prices, backend: str | None, task: str | None
+) -> list[dict[str, Any]]:
+    """One row for each backend, by preference or by rank for a task; with a name, that one whole.
+
+    Raises:
+        RequestRefused: there is no such backend or task.
+    """
+    if backend is not None:
+        return [await _whole_row(_known(backend), environment, pool, prices)]
+    rows = list(public_backends())
+    if task is not None:
+        rows = _for_task(rows, task)
+    loaded: dict[str, list[str]] = {}
+    async with anyio.create_task_group() as tasks:
+        for info in rows:
+            if info.executes and info.local and info.base_url is not None:
+                tasks.start_soon(_look, info, pool, loaded)
+    return [
+        _short_row(info, _state(info, environment, loaded), loaded.get(info.type, []), task) for info in rows
+    ]
+
+
+def _known(backend: str) -> BackendInfo:
+    info = backend_info(backend)
+    if info is None or info.hidden:
+        meant = suggest(backend)
+        hint = f' Did you mean "{meant}"?' if meant else ""
+        known = ", ".join(row.type for row in public_backends())
+        raise RequestRefused(f'Unknown backend "{backend[:40]}".{hint} Known: {known}. Nothing was spent.')
+    return info
+
+
+def _for_task(rows: list[BackendInfo], task: str) -> list[BackendInfo]:
+    if task not in _TASKS:
+        raise RequestRefused(f'Unknown task "{task[:40]}". Known: {", ".join(_TASKS)}. Nothing was spent.')
+    ranked = [(ranks[0], info.rank, info) for info in rows if (ranks := sorted(_ranks(info, task)))]
+    return [info for _, _, info in sorted(ranked, key=lambda item: item[:2])]
+
+
+def _ranks(info: BackendInfo, task: str) -> list[int]:
+    return [rank for model in info.models for name, rank in model.tasks.items() if name == task]
+
+
+async def _look(info: BackendInfo, pool: Pool, loaded: dict[str, list[str]]) -> None:
+    loaded[info.type] = await loaded_models(info, pool)
+
+
+def _state(info: BackendInfo, environment: Environment, loaded: dict[str, list[str]]) -> Readiness:
+    if not info.executes:
+        return Readiness(ready=False, why="not available in this version")
+    state = readiness(_options(info), environment)
+    if state.ready and info.type in loaded and not loaded[info.type]:
+        return Readiness(ready=False, why="no server with a loaded model answers", remedy=info.setup)
+    return state
+
+
+def _options(info: BackendInfo, model: str | None = None) -> Options:
+    made: Options = options_class(info)(type=info.type, model=model or info.default_model)
+    return made
+
+
+def _short_row(info: BackendInfo, state: Readiness, loaded: list[str], task: str | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"backend": info.type, "ready": state.ready}
+    if not state.ready:
+        names = " or ".join(state.variables)
+        row["why"] = f"{names} is not set" if names and state.key == "missing" else state.why
+        return row
+    row["model"] = loaded[0] if loaded else info.default_model
+    row["key"] = f"set ({state.variables[0]})" if state.key == "set" and state.variables else state.key
+    row["can"] = {
+        capability.value: cell_text(cell)
+        for capability, cell in info.support.items()
+        if cell.support is not Support.NONE
+    }
+    if task is not None:
+        row["models"] = [model.name for model in info.models if task in model.tasks]
+    return {key: value for key, value in row.items() if value is not None}
+
+
+async def _whole_row(
+    info: BackendInfo, environment: Environment, pool: Pool, prices: Prices
+) -> dict[str, Any]:
+    loaded: dict[str, list[str]] = {}
+    if info.executes and info.local and info.base_url is not None:
+        await _look(info, pool, loaded)
+    state = _state(info, environment, loaded)
+    row = _matrix_row(info) | {
+        "ready": state.ready,
+        "key": f"{state.key} ({' or '.join(state.variables)})" if state.variables else state.key,
+        "models": [await _model_row(info, model.name, prices) for model in info.models],
+    }
+    if not state.ready:
+        row |= {"why": state.why, "remedy": state.remedy or info.setup}
+    if loaded.get(info.type):
+        row["loaded"] = loaded[info.type]
+    return row
+
+
+async def _model_row(info: BackendInfo, name: str, prices: Prices) -> dict[str, Any]:
+    known = next(model for model in info.models if model.name == name)
+    row: dict[str, Any] = {"name": name}
+    options = _options(info, name)
+    put_in, _ = await prices.cost(info, options, _MILLION_IN)
+    put_out, _ = await prices.cost(info, options, _MILLION_OUT)
+    if put_in is not None and put_out is not None:
+        row["usd_per_million"] = {"input": round(put_in, 4), "output": round(put_out, 4)}
+    context = await prices.context_window(info, options)
+    if context is not None:
+        row["context"] = context
+    if known.retires is not None:
+        row["retires"] = known.retires.isoformat()
+    if known.successor:
+        row["successor"] = known.successor
+    return row
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell in words: `built_in (both)`, `via_custom_tool (needs OPENAI_API_KEY)`."""
+    parts = [cell.direction.value] if cell.direction else []
+    parts += [f"needs {cell.key}"] if cell.key else []
+    return f"{cell.support.value} ({', '.join(parts)})" if parts else cell.support.value
+
+
+def matrix_rows() -> dict[str, Any]:
+    """Every backend with everything its row says, and what the words mean."""
+    return {
+        "legend": {support.value: words for support, words in LEGEND.items()},
+        "backends": [_matrix_row(info) for info in public_backends()],
+    }
+
+
+def _matrix_row(info: BackendInfo) -> dict[str, Any]:
+    cells = {capability: info.support.get(capability) for capability in Capability}
+    row: dict[str, Any] = {
+        "backend": info.type,
+        "title": info.title,
+        "executes": info.executes,
+        "can": {name.value: cell_text(cell) if cell else "none" for name, cell in cells.items()},
+        "notes": {name.value: cell.note for name, cell in cells.items() if cell and cell.note},
+        "flags": [*info.flags, *info.flag_aliases],
+        "variables": list(info.env),
+        "default_model": info.default_model,
+        "local": info.local,
+        "workflow": info.workflow,
+        "setup": info.setup,
+    }
+    return {key: value for key, value in row.items() if value not in (None, [], {}, "")}
+
+
+async def team_row(file: TeamFile, loaded: Loaded, prices: Prices) -> dict[str, Any]:
+    """One team of a file: who is in it, and whether it could answer now."""
+    row: dict[str, Any] = {"name": file.name}
+    if loaded.team is None:
+        first = next((str(problem) for problem in loaded.errors), "its file can't be read")
+        return row | {"ready": False, "why": first}
+    states = [(agent, agent_readiness(agent, loaded.environment)) for agent in loaded.team.agents]
+    working = [agent for agent, state in states if state.ready]
+    blocked = [agent.id for agent, state in states if not state.ready and not agent.optional]
+    unavailable = [problem for problem in loaded.unavailable if not _optional(problem.path, loaded)]
+    row["ready"] = bool(working) and not blocked and not unavailable
+    row["members"] = [
+        f"{agent.backend.type}/{agent.backend.model or 'default'}" for agent in working or loaded.team.agents
+    ]
+    if blocked:
+        row["why"] = f"{', '.join(blocked)}: no key"
+    elif unavailable:
+        row["why"] = str(unavailable[0])
+    elif not working:
+        row["why"] = "none of its agents has a key"
+    else:
+        usd = await expected_usd([(BACKENDS[agent.backend.type], agent.backend) for agent in working], prices)
+        row |= {} if usd is None else {"expected_usd": usd}
+    return row
+
+
+def _optional(path: str, loaded: Loaded) -> bool:
+    if loaded.team is None:
+        return False
+    places = {f"agents[{index}]": agent.optional for index, agent in enumerate(loaded.team.agents)}
+    return places.get(path.partition(".")[0], False)

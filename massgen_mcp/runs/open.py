@@ -1,0 +1,100 @@
+"""The real world, put together for one process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from anyio.abc import TaskGroup
+
+from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.context import BackendContext
+from massgen_mcp.backends.open import open_backend
+from massgen_mcp.backends.pool import Pool
+from massgen_mcp.backends.prices import Prices
+from massgen_mcp.clock import Clock, SystemClock
+from massgen_mcp.config.environment import default_environment
+from massgen_mcp.config.search import default_search
+from massgen_mcp.journal import open_journal
+from massgen_mcp.runs.manager import Runs, World
+from massgen_mcp.runs.settings import read_settings
+from massgen_mcp.runs.teams import OperatorTeams, Place
+from massgen_mcp.secrets import Secrets
+from massgen_mcp.team import AgentSpec
+
+__all__ = ["open_runs"]
+
+
+@asynccontextmanager
+async def open_runs(
+    tasks: TaskGroup,
+    *,
+    place: Place,
+    config_dirs: Sequence[Path] = (),
+    environ: Mapping[str, str] = os.environ,
+    clock: Clock | None = None,
+) -> AsyncGenerator[Runs]:
+    """Runs over this machine's files, keys, models and journal, for the time of the block.
+
+    Nothing is read from the network and no journal is opened until the first call that needs it.
+
+    Args:
+        tasks: owns the work of all runs.
+        place: whether a person at a terminal or a host started this process.
+        config_dirs: folders of team files given on the command line.
+        environ: the process's variables.
+        clock: where time comes from.
+    """
+    clock = clock or SystemClock()
+    settings = read_settings(environ, config_dirs=tuple(config_dirs))
+    home, here = Path.home(), Path.cwd()
+    terminal = place == "terminal"
+    secrets, pool, prices = Secrets(), Pool(), Prices()
+    environment = default_environment(environ, home=home, working_folder=here if terminal else None)
+    teams = OperatorTeams(
+        settings=settings,
+        place=place,
+        environment=environment,
+        search=partial(
+            default_search,
+            operator=settings.config_dirs,
+            home=home,
+            working_folder=here,
+            terminal=terminal,
+            state=settings.state_dir,
+        ),
+        pool=pool,
+        prices=prices,
+        clock=clock,
+    )
+
+    async def open_one(spec: AgentSpec) -> ModelBackend:
+        context = BackendContext(
+            info=spec.info,
+            pool=pool,
+            secrets=secrets,
+            clock=clock,
+            environ=spec.environ,
+            api_key=spec.api_key.get_secret_value() if spec.api_key else None,
+            seed=spec.seed,
+            cache_dir=settings.cache_dir,
+        )
+        return await open_backend(spec.options, context)
+
+    world = World(
+        clock=clock,
+        teams=teams,
+        prices=prices,
+        open_journal=partial(open_journal, settings.state_dir, clock=clock, redact=secrets.redact_value),
+        open_backend=open_one,
+        secrets=secrets,
+    )
+    runs = Runs(world, tasks)
+    try:
+        yield runs
+    finally:
+        await runs.aclose()
+        await pool.aclose()

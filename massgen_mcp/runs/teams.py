@@ -1,0 +1,250 @@
+"""The operator's teams: files by name or path, the default team, teams made of model names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any, Literal, TypeAlias
+
+from massgen_mcp.backends.pool import Pool
+from massgen_mcp.backends.prices import Prices
+from massgen_mcp.backends.registry import options_class, public_backends
+from massgen_mcp.clock import Clock
+from massgen_mcp.config.environment import Environment
+from massgen_mcp.config.gate import read_text
+from massgen_mcp.config.load import Loaded, load_file, load_text
+from massgen_mcp.config.models import AgentConfig, TeamConfig
+from massgen_mcp.config.schema import json_schema
+from massgen_mcp.config.search import Search, TeamFile, find_team, list_teams
+from massgen_mcp.config.shorthand import resolve_agents
+from massgen_mcp.engine import available_strategies
+from massgen_mcp.errors import Problem, RequestRefused
+from massgen_mcp.runs.ask import Ask
+from massgen_mcp.runs.catalogue import backend_rows, matrix_rows, team_row
+from massgen_mcp.runs.cost import expected_usd
+from massgen_mcp.runs.default_team import Candidate, Choice, candidates, choose
+from massgen_mcp.runs.manager import ResolvedTeam
+from massgen_mcp.runs.settings import Settings
+from massgen_mcp.runs.specs import agent_spec, allowance_of, engine_settings, ready_team
+
+__all__ = ["DEFAULT_TEAM", "DEMO_TEAM", "OperatorTeams", "Place"]
+
+DEFAULT_TEAM = "default"
+DEMO_TEAM = "demo"
+Place: TypeAlias = Literal["terminal", "server"]
+_EXPECTED_SECONDS = "20 to 120"
+_USUAL_KEYS = ("OPENROUTER_API_KEY", "GROQ_API_KEY", "TOGETHER_API_KEY")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorTeams:
+    """Where this process's teams come from. Files are read anew for each question."""
+
+    settings: Settings
+    place: Place
+    environment: Environment
+    search: Callable[[], Search]
+    pool: Pool
+    prices: Prices
+    clock: Clock
+
+    async def resolve(self, ask: Ask) -> ResolvedTeam:
+        """The team a question is for, its strategy checked.
+
+        Raises:
+            ConfigError: its file can't be used.
+            RequestRefused: there is no such team, or nothing is ready to answer.
+        """
+        team = await self._resolve(ask)
+        if ask.strategy is None:
+            return team
+        if ask.strategy not in available_strategies():
+            known = ", ".join(available_strategies())
+            raise RequestRefused(
+                f'Strategy "{ask.strategy}" is not available. Use one of: {known}. Nothing was spent.'
+            )
+        return replace(team, strategy=ask.strategy)
+
+    async def _resolve(self, ask: Ask) -> ResolvedTeam:
+        if ask.agents:
+            team = resolve_agents(ask.agents, environment=self.environment)
+            return self._made(team, "as the caller named them")
+        name = ask.team or self.settings.team
+        if name is not None and name != DEFAULT_TEAM:
+            why = "as asked" if ask.team else "MASSGEN_MCP_TEAM names it"
+            return self._from_file(name, why)
+        choice = await self._choice()
+        if choice is not None:
+            return self._made(self._default(choice), choice.why)
+        if self.place == "terminal":
+            return self._from_file(DEMO_TEAM, "nothing else is configured here")
+        raise RequestRefused(self._nothing_ready())
+
+    def _from_file(self, name: str, why: str) -> ResolvedTeam:
+        file = find_team(name, self.search())
+        loaded = self._load(file)
+        demo = file.place == "shipped" and file.name == DEMO_TEAM
+        return ready_team(loaded, name=file.name, defaults=self.settings.allowance, why=why, demo=demo)
+
+    def _load(self, file: TeamFile) -> Loaded:
+        return load_file(file.path, approved=[file.folder], environment=self.environment, today=self._today())
+
+    def _made(self, team: TeamConfig, why: str) -> ResolvedTeam:
+        specs = tuple(
+            agent_spec(agent, self.environment, number=number) for number, agent in enumerate(team.agents)
+        )
+        return ResolvedTeam(
+            name=team.name,
+            agents=specs,
+            strategy=team.orchestrator.effective_strategy,
+            settings=engine_settings(team, {agent.id for agent in team.agents}),
+            allowance=allowance_of(team, self.settings.allowance),
+            why=why,
+            config={
+                "name": team.name,
+                "agents": [
+                    {"id": agent.id, "backend": {"type": agent.backend.type, "model": agent.backend.model}}
+                    for agent in team.agents
+                ],
+            },
+        )
+
+    async def _choice(self) -> Choice | None:
+        found = await candidates(
+            lambda name: self.environment.get(name) is not None, pool=self.pool, prices=self.prices
+        )
+        return await choose(found, prices=self.prices, today=self._today())
+
+    def _default(self, choice: Choice) -> TeamConfig:
+        agents = tuple(
+            AgentConfig(
+                id=identifier,
+                backend=options_class(member.info)(type=member.info.type, model=member.model),
+            )
+            for identifier, member in zip(_ids(choice.members), choice.members, strict=True)
+        )
+        return TeamConfig(name=DEFAULT_TEAM, agents=agents)
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self.clock.now(), tz=UTC).date()
+
+    def _nothing_ready(self) -> str:
+        names = {name for info in public_backends() if info.executes for name in info.env}
+        near = sorted({found for name in names for found in self.environment.near(name)})
+        meant = f" These are set and may be meant as keys: {', '.join(near)}." if near else ""
+        return (
+            "No backend is ready to answer on this machine. Nothing was spent. Do one of these:\n"
+            f"1. Set a key, such as {' or '.join(_USUAL_KEYS)}, in the environment of this server "
+            '(in .mcp.json: "env"; desktop apps do not hand over the shell\'s variables) or in a .env file.\n'
+            "2. Start a local server with a model: LM Studio, vLLM on port 8000, or SGLang on port 30000.\n"
+            "3. Write a team file for another OpenAI-compatible server.\n"
+            f"list_backends says what each backend needs ({self.environment.where()}).{meant}\n"
+            'Or call with team="demo" to see the machinery on a small embedded model.'
+        )
+
+    # What there is.
+
+    async def catalogue(self, backend: str | None = None, task: str | None = None) -> dict[str, Any]:
+        """Backends and teams, ready or why not.
+
+        Raises:
+            RequestRefused: there is no such backend or task.
+        """
+        if backend is not None:
+            return {"backends": await backend_rows(self.environment, self.pool, self.prices, backend, None)}
+        rows = await backend_rows(self.environment, self.pool, self.prices, None, task)
+        choice = await self._choice()
+        found: dict[str, Any] = {"backends": rows, "default_team": await self._default_row(choice)}
+        search = self.search()
+        found["teams"] = [await team_row(file, self._load(file), self.prices) for file in list_teams(search)]
+        if search.untrusted is not None:
+            command = f"massgen-mcp trust {search.untrusted.parent}"
+            found["found_not_trusted"] = {"folder": str(search.untrusted), "to_trust": command}
+        notes = [*self.settings.problems, *self.environment.troubles]
+        found["sandbox"] = "none: agents have no tools in this version"
+        return found | ({"notes": notes} if notes else {})
+
+    async def _default_row(self, choice: Choice | None) -> dict[str, Any]:
+        if self.settings.team is not None:
+            return {"name": self.settings.team, "why": "MASSGEN_MCP_TEAM names it"}
+        if choice is None:
+            return {"ready": False, "why": "nothing is configured", "remedy": self._nothing_ready()}
+        row: dict[str, Any] = {
+            "members": [f"{item.info.type}/{item.model}" for item in choice.members],
+            "why": choice.why,
+            "expected_seconds": _EXPECTED_SECONDS,
+        }
+        agents = zip(choice.members, self._default(choice).agents, strict=True)
+        usd = await expected_usd([(item.info, agent.backend) for item, agent in agents], self.prices)
+        return row | ({} if usd is None else {"expected_usd": usd})
+
+    async def matrix(self) -> dict[str, Any]:
+        """Every backend with everything its row says."""
+        return matrix_rows()
+
+    async def validate(self, config: str) -> dict[str, Any]:
+        """Problems of a config given by name, path in an approved folder, or as YAML text. Pure."""
+        loaded, name, source = self._loaded(config)
+        data: dict[str, Any] = {
+            "ok": loaded.team is not None,
+            "name": name,
+            "source": source,
+            "problems": [_problem(problem) for problem in loaded.problems],
+            "resolved": dict(loaded.resolved),
+        }
+        if loaded.team is not None:
+            data["runs"] = not loaded.unavailable
+            limits = allowance_of(loaded.team, self.settings.allowance)
+            data["costs_at_most"] = {
+                key: value
+                for key, value in (
+                    ("usd", limits.usd),
+                    ("tokens", limits.tokens),
+                    ("requests", limits.requests),
+                    ("seconds", limits.seconds),
+                )
+                if value is not None
+            }
+        return data
+
+    def _loaded(self, config: str) -> tuple[Loaded, str, str]:
+        text = config.strip()
+        if "\n" in text or text.startswith("{") or ": " in text:
+            loaded = load_text(
+                text, environment=self.environment, origin="inline", name="inline", today=self._today()
+            )
+            return loaded, "inline", "inline"
+        file = find_team(text, self.search())
+        return self._load(file), file.name, str(file.path)
+
+    def names(self) -> list[str]:
+        """Names of teams that can be asked."""
+        return [file.name for file in list_teams(self.search())]
+
+    async def show(self, name: str) -> str:
+        """A team's file as text.
+
+        Raises:
+            RequestRefused: there is no such team.
+            ConfigError: its file can't be read.
+        """
+        file = find_team(name, self.search())
+        return read_text(file.path, approved=[file.folder])
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of a team file."""
+        return json_schema()
+
+
+def _ids(members: Sequence[Candidate]) -> list[str]:
+    """The vendor's name for each member, numbered where there are several of one."""
+    types = [member.info.type for member in members]
+    if len(set(types)) == len(types):
+        return types
+    return [f"{kind}-{number}" for number, kind in enumerate(types, 1)]
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    row = asdict(problem)
+    return {key: value for key, value in row.items() if value not in (None, "")}

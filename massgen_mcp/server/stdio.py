@@ -1,0 +1,112 @@
+"""Serving over stdin and stdout, the way hosts start this program."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from typing import NoReturn
+
+import anyio
+from mcp.server.lowlevel import Server
+
+from massgen_mcp.secrets import Secrets
+from massgen_mcp.server.app import build_server
+from massgen_mcp.server.guard import Wire, end_quietly
+from massgen_mcp.server.service import MakeRuns, Service
+from massgen_mcp.server.wire import wire_streams
+from massgen_mcp.text import visible
+
+__all__ = ["LogFormat", "log_to_stderr", "serve", "serve_stdio"]
+
+_logger = logging.getLogger(__name__)
+
+_GRACE = 8.0
+"""Seconds that an orderly end may take; then the process ends all the same."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_BY_SIGNAL = 128
+
+
+class LogFormat(logging.Formatter):
+    """One line a record on stderr, without secrets."""
+
+    def __init__(self) -> None:
+        super().__init__("massgen-mcp: %(levelname)s: %(name)s: %(message)s")
+        self.secrets = Secrets()
+        """Until the runs are made, keys are known by their shape alone."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's text as it may be shown."""
+        return visible(self.secrets.redact(super().format(record)))
+
+
+def log_to_stderr(environ: Mapping[str, str]) -> LogFormat:
+    """Send all logging to stderr, at the level that `MASSGEN_MCP_LOG` names."""
+    wanted = environ.get("MASSGEN_MCP_LOG", "").strip().upper() or "WARNING"
+    levels = logging.getLevelNamesMapping()
+    form = LogFormat()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(form)
+    logging.basicConfig(level=levels.get(wanted, logging.WARNING), handlers=[handler], force=True)
+    if wanted not in levels:
+        _logger.warning("MASSGEN_MCP_LOG is %r; known levels: %s", wanted, ", ".join(levels))
+    return form
+
+
+def serve_stdio(wire: Wire, make_runs: MakeRuns) -> NoReturn:
+    """Serve one host until it closes the pipe or sends a signal; then end the process."""
+    try:
+        code = anyio.run(serve, build_server(make_runs), wire)
+    except KeyboardInterrupt:  # where signals can't be awaited
+        code = _BY_SIGNAL + signal.SIGINT
+    _exit(code)
+
+
+async def serve(server: Server[Service], wire: Wire) -> int:
+    """Serve until the other side closes (0), or a signal comes (128 and its number)."""
+    code = 0
+    async with anyio.create_task_group() as tasks:
+
+        async def obey_signals() -> None:
+            nonlocal code
+            code = _BY_SIGNAL + await _first_signal()
+            _limit_the_end(code)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(obey_signals)
+        async with wire_streams(wire) as (incoming, outgoing):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+        _limit_the_end(code)
+        tasks.cancel_scope.cancel()
+    return code
+
+
+async def _first_signal() -> int:
+    """Wait for a signal. From then on another one ends the process at once."""
+    try:
+        with anyio.open_signal_receiver(*_SIGNALS) as signals:
+            number = await anext(signals)
+    except NotImplementedError:  # Windows: an interrupt arrives as KeyboardInterrupt
+        await anyio.sleep_forever()
+    end_quietly()
+    return number
+
+
+def _limit_the_end(code: int) -> None:
+    """Whatever hangs from here on, the process ends."""
+    timer = threading.Timer(_GRACE, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
+def _exit(code: int) -> NoReturn:
+    """End the process, also if a thread still waits for a host that does not read."""
+    end_quietly()
+    logging.shutdown()
+    stuck = [thread for thread in threading.enumerate() if thread.is_alive() and not thread.daemon]
+    if len(stuck) > 1:
+        os._exit(code)
+    sys.exit(code)
