@@ -16,7 +16,7 @@ def main() -> int:
         return command_line()
     from massgen_mcp.server.entry import serve_host  # noqa: PLC0415
 
-    serve_host()
+    return serve_host()
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class Pool:
         proxies: scheme to proxy address, `no` to exceptions; absent: as the environment says.
         resolve: how names are looked up.
         max_bytes: the largest response.
+        tls: which certificates to trust; absent: as the environment and the system say.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class Pool:
         proxies: Mapping[str, str] | None = None,
         resolve: Resolve = look_up,
         max_bytes: int = MAX_RESPONSE,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._http_hosts = {host.lower() for host in http_hosts}
         self._proxies = proxies
         self._resolve = resolve
         self._max_bytes = max_bytes
+        self._tls = tls
         self._lock = anyio.Lock()
         self._client: httpx2.AsyncClient | None = None
         self._pauses: dict[str, SharedPause] = {}
@@ -73,9 +76,10 @@ class Pool:
         """The shared client, borrowed: do not close it."""
         async with self._lock:
             if self._client is None:
-                # Loading the certificates takes some 50 ms.
-                context = await anyio.to_thread.run_sync(_trust)
-                self._client = self._make(context)
+                if self._tls is None:
+                    # Loading the certificates takes some 50 ms.
+                    self._tls = await anyio.to_thread.run_sync(_trust)
+                self._client = self._make(self._tls)
         return self._client
 
     def _make(self, context: ssl.SSLContext) -> httpx2.AsyncClient:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 
 import anyio
 
@@ -28,8 +29,10 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
     Raises:
         MassgenError: it can't be asked; nothing was spent.
     """
-    team, config_dirs = named_team(args.team, args.config_dirs)
-    ask = _ask(args, team)
+    ask, config_dirs = _ask(args), args.config_dirs
+    if ask.team:
+        team, config_dirs = named_team(ask.team, config_dirs)
+        ask = replace(ask, team=team)
 
     async def work(runs: Runs) -> int:
         handle = await runs.start(ask)
@@ -61,7 +64,7 @@ async def _watched(handle: RunHandle, secrets: Secrets, environ: Mapping[str, st
     return result
 
 
-def _ask(args: Namespace, team: str | None) -> Ask:
+def _ask(args: Namespace) -> Ask:
     if args.question == "-" and args.context == "-":
         raise RequestRefused("Only one of QUESTION and --context can be read from stdin.")
     if args.team and (args.model or args.backend):
@@ -69,7 +72,7 @@ def _ask(args: Namespace, team: str | None) -> Ask:
     return Ask(
         question=read_stdin("QUESTION") if args.question == "-" else args.question,
         context=read_stdin("--context") if args.context == "-" else args.context,
-        team=team,
+        team=args.team,
         agents=_agents(args.model, args.backend),
         strategy=args.strategy,
         budget=Allowance(usd=args.budget, seconds=args.seconds),

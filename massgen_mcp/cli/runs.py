@@ -16,6 +16,7 @@ from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.streams import say, say_json, say_record
 from massgen_mcp.cli.tables import show_table, table
 from massgen_mcp.cli.world import MakeRuns, within_runs
+from massgen_mcp.errors import RunNotFound
 from massgen_mcp.journal import RunRow, export_jsonl, read_intact, report, summarise
 from massgen_mcp.runs import Runs
 from massgen_mcp.runs.lines import Lines, duration
@@ -24,6 +25,7 @@ from massgen_mcp.text import visible
 __all__ = ["run"]
 
 _LOOK_SECONDS = 0.25
+_NONE_YET = 'There are no runs yet. `massgen-mcp "Question"` makes one.'
 
 
 def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, str]) -> int:
@@ -55,7 +57,7 @@ async def _list(runs: Runs, *, limit: int, as_json: bool, environ: Mapping[str, 
         say_json(sys.stdout, [_data(row) for row in rows])
         return
     if not rows:
-        say(sys.stdout, 'There are no runs yet. `massgen-mcp "Question"` makes one.')
+        say(sys.stdout, _NONE_YET)
         return
     found = table("Run", "State", "Started", "Took", "Team", "Question")
     for row in rows:
@@ -81,7 +83,7 @@ def _when(moment: float) -> str:
 
 
 async def _show(runs: Runs, args: Namespace, environ: Mapping[str, str]) -> None:
-    run_id = args.run_id or await runs.latest_id()
+    run_id = args.run_id or await _latest(runs)
     if args.follow:
         await _follow(runs, run_id)
     if args.jsonl:
@@ -91,6 +93,13 @@ async def _show(runs: Runs, args: Namespace, environ: Mapping[str, str]) -> None
         await _report(runs, run_id, environ)
     else:
         await _summary(runs, run_id, environ)
+
+
+async def _latest(runs: Runs) -> str:
+    rows = await runs.rows(limit=1)
+    if not rows:
+        raise RunNotFound(_NONE_YET)
+    return rows[0].run_id
 
 
 async def _follow(runs: Runs, run_id: str) -> None:
@@ -146,4 +155,4 @@ async def _prune(runs: Runs, days: float) -> None:
     deleted = await (await runs.journal()).prune(older_than_days=days)
     for run_id in deleted:
         say(sys.stdout, run_id)
-    say(sys.stderr, f"Deleted {len(deleted)} runs that were over for {days:g} days.")
+    say(sys.stderr, f"Runs deleted that were over for {days:g} days: {len(deleted)}.")

@@ -54,7 +54,7 @@ def _problem(found: Mapping[str, Any]) -> Problem:
 
 
 def _line(problem: Problem) -> str:
-    """`agents[1].backend.type (line 9): unknown backend 'google'. Did you mean 'gemini'?`"""
+    """As `agents[1].backend.type (line 9): unknown backend 'google'. Did you mean 'gemini'?`."""
     return str(problem) if problem.severity == "error" else f"{problem.severity}: {problem}"
 
 

@@ -11,7 +11,6 @@ import anyio
 from anyio.abc import TaskGroup
 
 from massgen_mcp.cli.codes import ExitCode
-from massgen_mcp.errors import MassgenError
 from massgen_mcp.runs import Runs
 from massgen_mcp.runs.open import open_runs
 
@@ -35,13 +34,13 @@ class MakeRuns(Protocol):
         ...
 
 
-def named_team(team: str | None, config_dirs: Sequence[Path]) -> tuple[str | None, Sequence[Path]]:
+def named_team(team: str, config_dirs: Sequence[Path]) -> tuple[str, Sequence[Path]]:
     """A team that may be a file, and the folders to look in.
 
     Who types a file's path at a terminal may run it, wherever it lies; in a server the operator's folders
     decide.
     """
-    path = Path(team or "")
+    path = Path(team)
     if path.suffix not in _TEAM_FILES or not path.is_file():
         return team, config_dirs
     whole = path.absolute()
@@ -58,8 +57,7 @@ def within_runs(
     """Do `work` with the runs of this machine, in an event loop of its own, and return its exit code.
 
     Raises:
-        MassgenError: whatever `work` or the assembly raised, not wrapped in a group.
-        BrokenPipeError: whoever read the output has left.
+        Exception: whatever `work` or the assembly raised, not wrapped in a group.
     """
     make = make_runs or open_runs
 
@@ -69,7 +67,7 @@ def within_runs(
             try:
                 async with make(tasks, place="terminal", config_dirs=config_dirs, environ=environ) as runs:
                     ended = await work(runs)
-            except (MassgenError, BrokenPipeError) as error:
+            except Exception as error:  # noqa: BLE001 - raised again below, outside of the task group that would wrap it
                 ended = error
             # What is still in motion was not waited for on purpose.
             tasks.cancel_scope.cancel()

@@ -110,8 +110,8 @@ def _split_command(entry: dict[str, object]) -> None:
     elif isinstance(command, list | tuple):
         words = [*cast("list[object]", command)]
     if words:
-        given = entry.get("args") or []
-        rest = [*cast("list[object]", given)] if isinstance(given, list | tuple) else [given]
+        given: object = entry.get("args")
+        rest = [*cast("list[object]", given)] if isinstance(given, list | tuple) else []
         entry["command"] = words[0]
         entry["args"] = [*words[1:], *rest]
 

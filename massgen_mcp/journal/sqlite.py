@@ -17,7 +17,7 @@ from massgen_mcp.journal.codec import Redact, decode, encode, untouched
 from massgen_mcp.journal.folder import FILE, prepare
 from massgen_mcp.journal.owner import this_process
 from massgen_mcp.journal.reader import Reader
-from massgen_mcp.journal.records import DURABLE, Kind, Record, RunRow, RunState
+from massgen_mcp.journal.records import DURABLE, Kind, Record, RunRow
 from massgen_mcp.journal.schema import connect_writer
 from massgen_mcp.journal.watch import OpenRun, Watch
 from massgen_mcp.journal.writer import Writer
@@ -92,32 +92,25 @@ class SqliteJournal:
         draft = queries.Draft(
             run_id=run_id, at=float(self._clock.now()), kind="RunStarted", text=encode(body, self._redact)
         )
-        insert = partial(
-            queries.insert_run,
-            draft=draft,
-            question=rules.headline(question, self._redact),
-            team=self._redact(team),
-            owner=self._owner,
-        )
+        headline, team = rules.headline(question, self._redact), self._redact(team)
+
+        def insert(connection: sqlite3.Connection) -> int:
+            self._refuse_removed()
+            return queries.insert_run(connection, draft, question=headline, team=team, owner=self._owner)
+
         try:
-            await self._writer.do(self._present(insert), done=log.opened)
+            await self._writer.do(partial(log.create, insert=insert), done=log.created)
         except anyio.get_cancelled_exc_class():
             # A run without a pen would look alive for as long as this process lives.
-            self._writer.soon(log.leave)
+            self._writer.soon(log.leave, done=log.left)
             raise
         return log
 
-    def _present(self, insert: Callable[[sqlite3.Connection], int]) -> Callable[[sqlite3.Connection], int]:
-        """The insertion, refused when nobody would find what it inserts."""
-
-        def work(connection: sqlite3.Connection) -> int:
-            if not self.path.exists():
-                raise JournalError(
-                    f"{self.path} was removed while this process had it open. Restart to begin a new journal."
-                )
-            return insert(connection)
-
-        return work
+    def _refuse_removed(self) -> None:
+        if not self.path.exists():
+            raise JournalError(
+                f"{self.path} was removed while this process had it open. Restart to begin a new journal."
+            )
 
     async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[Record]:
         """A run's records in order, from `after` (exclusive).
@@ -201,7 +194,6 @@ class SqliteRunLog:
         self._watch = watch
         self._clock = clock
         self._redact = redact
-        self._finished = False
         self._reason: str | None = None
         self._stopping = anyio.Event()
 
@@ -226,32 +218,17 @@ class SqliteRunLog:
         Raises:
             JournalError: it could not be written, or the run is finished.
         """
-        if self._finished:
-            raise rules.finished(self._run_id)
         text = encode(body, self._redact)
         at = float(self._clock.now())
         draft = queries.Draft(run_id=self._run_id, at=at, kind=kind, text=text, turn=turn, call=call)
         if kind == "Finished":
-            seq = await self._finish(draft, rules.final_state(body))
+            state = rules.final_state(body)
+            finish = partial(self._watch.finish, run=self._run, draft=draft, state=state)
+            seq = await self._writer.do(finish, durable=True, done=self.left)
         else:
             write = partial(self._watch.write, run=self._run, draft=draft)
             seq = await self._writer.do(write, durable=kind in DURABLE)
         return Record(run_id=self._run_id, seq=seq, at=at, kind=kind, body=decode(text), turn=turn, call=call)
-
-    async def _finish(self, draft: queries.Draft, state: RunState) -> int:
-        def finish(connection: sqlite3.Connection) -> int:
-            seq = self._watch.write(connection, self._run, draft)
-            queries.finish_run(connection, self._run.number, state, draft.at)
-            return seq
-
-        self._finished = True
-        try:
-            return await self._writer.do(
-                finish, durable=True, done=lambda _: self._watch.close(self._run.number)
-            )
-        except JournalError:
-            self._finished = False
-            raise
 
     async def activity(self, agent: str, tail: str) -> None:
         """Show other processes what an agent is doing now: the newest, twice a second, and not logged."""
@@ -266,16 +243,25 @@ class SqliteRunLog:
         await self._stopping.wait()
         return self._reason or ""
 
-    def opened(self, number: int) -> None:
-        """The run is written. Called by the journal, in the writer's thread."""
-        self._run.number = number
+    # Called by the journal, in the writer's thread.
+
+    def create(self, connection: sqlite3.Connection, *, insert: Callable[[sqlite3.Connection], int]) -> None:
+        """Write the run; it has a number once that is done, and none if it is refused."""
+        self._run.number = 0
+        self._run.number = insert(connection)
+
+    def created(self, _: object) -> None:
+        """The run is committed."""
         self._run.last = 1
         self._watch.open(self._run)
 
     def leave(self, connection: sqlite3.Connection) -> None:
-        """Nobody will write to this run. Called by the journal, in the writer's thread."""
-        self._watch.close(self._run.number)
+        """Nobody will write to this run."""
         queries.abandon(connection, [self._run.number])
+
+    def left(self, _: object) -> None:
+        """The run is over, and that is committed."""
+        self._watch.close(self._run.number)
 
     def _stop_soon(self, reason: str) -> None:
         self._writer.on_loop(self._stop, reason)

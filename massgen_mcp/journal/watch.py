@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from massgen_mcp.clock import Clock
-from massgen_mcp.journal import queries
+from massgen_mcp.journal import queries, rules
 from massgen_mcp.journal.codec import Redact
 from massgen_mcp.journal.queries import Draft
-from massgen_mcp.journal.rules import TAIL
+from massgen_mcp.journal.records import RunState
 from massgen_mcp.journal.schema import transaction
 
 __all__ = ["TICK", "OpenRun", "Watch"]
@@ -31,9 +31,11 @@ class OpenRun:
     cancelled: Callable[[str], None]
     """Told the reason, in the writer's thread, when the run is to stop."""
     number: int = 0
-    """In the tables; known once the run is written."""
+    """In the tables; 0 until the run is written."""
     last: int | None = None
     """The seq of its newest record; None when the tables have to be asked."""
+    finished: bool = False
+    """Nothing can follow."""
     tails: dict[str, str] = field(default_factory=dict[str, str])
     """The newest activity of each agent that has not been written. Filled by the event loop."""
     shown: dict[str, float] = field(default_factory=dict[str, float])
@@ -63,16 +65,33 @@ class Watch:
         self._version = None
 
     def write(self, connection: sqlite3.Connection, run: OpenRun, draft: Draft) -> int:
-        """Insert a run's next record. Returns its seq."""
+        """Insert a run's next record. Returns its seq.
+
+        Raises:
+            JournalError: the run is finished.
+        """
+        if run.finished:
+            raise rules.finished(draft.run_id)
         seq = 1 + (queries.last_seq(connection, run.number) if run.last is None else run.last)
         queries.insert_record(connection, run.number, seq, draft)
         run.last = seq
         return seq
 
+    def finish(self, connection: sqlite3.Connection, run: OpenRun, draft: Draft, state: RunState) -> int:
+        """Insert a run's last record, and say so in its row. Returns its seq.
+
+        Raises:
+            JournalError: the run is finished.
+        """
+        seq = self.write(connection, run, draft)
+        queries.finish_run(connection, run.number, state, draft.at)
+        run.finished = True
+        return seq
+
     def rolled_back(self) -> None:
-        """What was just written is gone, so the numbers given to it are free again."""
+        """What was just written is gone: numbers given to it are free again, and no open run is finished."""
         for run in self._runs.values():
-            run.last = None
+            run.last, run.finished = None, False
 
     def close(self, number: int) -> None:
         """The run is over."""
@@ -106,7 +125,7 @@ class Watch:
     def _due(self, run: OpenRun, now: float) -> Sequence[tuple[int, str, str]]:
         due = [agent for agent in tuple(run.tails) if now - run.shown.get(agent, 0.0) >= _SHOW]
         run.shown.update(dict.fromkeys(due, now))
-        return [(run.number, agent, self._redact(run.tails.pop(agent))[-TAIL:]) for agent in due]
+        return [(run.number, agent, self._redact(run.tails.pop(agent))[-rules.TAIL :]) for agent in due]
 
     def _read(self, connection: sqlite3.Connection) -> None:
         version: int = connection.execute("PRAGMA data_version").fetchone()[0]

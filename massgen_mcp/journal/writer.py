@@ -81,10 +81,15 @@ class Writer:
         """
         return await self._post.send(work, durable=durable, alone=alone, done=done)
 
-    def soon(self, work: Callable[[sqlite3.Connection], object]) -> None:
+    def soon(
+        self,
+        work: Callable[[sqlite3.Connection], object],
+        *,
+        done: Callable[[object], None] | None = None,
+    ) -> None:
         """Run `work` after what was sent before, without waiting. Nobody is told if it fails."""
         with suppress(JournalError):
-            self._post.send(work).add_done_callback(_unheard)
+            self._post.send(work, done=done).add_done_callback(_unheard)
 
     async def close(self) -> None:
         """Finish what was sent, mark open runs as left, and close the file.

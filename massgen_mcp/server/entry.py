@@ -1,4 +1,4 @@
-"""From a bare process to a server on stdin and stdout, in the order that keeps stdout clean and a start quick."""
+"""From a bare process to a server on stdin and stdout, in an order that keeps stdout clean."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from massgen_mcp.server.guard import claim_wire, close_memory, end_quietly
 
 __all__ = ["serve_host"]
 
 
-def serve_host(*, config_dirs: Sequence[Path] = (), environ: Mapping[str, str] = os.environ) -> NoReturn:
+def serve_host(*, config_dirs: Sequence[Path] = (), environ: Mapping[str, str] = os.environ) -> int:
     """Serve the host that started this process, until it closes the pipe or sends a signal.
+
+    Returns the exit code: 0, or 128 and the signal's number.
 
     Raises:
         OSError: stdin or stdout is closed.
@@ -32,4 +33,4 @@ def serve_host(*, config_dirs: Sequence[Path] = (), environ: Mapping[str, str] =
     from massgen_mcp.server.stdio import log_to_stderr, serve_stdio  # noqa: PLC0415
 
     make_runs = make_server_runs(log_to_stderr(environ), config_dirs=config_dirs, environ=environ)
-    serve_stdio(wire, make_runs)
+    return serve_stdio(wire, make_runs)

@@ -1,4 +1,4 @@
-"""What the process does before it loads anything: keep stdin and stdout for the protocol, and its memory closed.
+"""What the process does before it loads anything: keep stdin and stdout for the protocol, its memory closed.
 
 From here on descriptor 0 is empty and descriptor 1 is stderr, for good: nothing that is printed, by us, by a
 library or by a child, before, during or after serving, can get between two messages.
@@ -66,7 +66,7 @@ def close_memory() -> None:
 
 
 def end_quietly() -> None:
-    """Let an interrupt end the process at once and without a traceback, as long as there is nothing to save."""
+    """Let a signal end the process at once, without a traceback: nothing is to be saved yet, or any more."""
     if sys.platform != "win32":
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from typing import NoReturn
 
 import anyio
 from mcp.server.lowlevel import Server
@@ -56,13 +55,15 @@ def log_to_stderr(environ: Mapping[str, str]) -> LogFormat:
     return form
 
 
-def serve_stdio(wire: Wire, make_runs: MakeRuns) -> NoReturn:
-    """Serve one host until it closes the pipe or sends a signal; then end the process."""
+def serve_stdio(wire: Wire, make_runs: MakeRuns) -> int:
+    """Serve one host until it closes the pipe or sends a signal. Returns the exit code."""
     try:
         code = anyio.run(serve, build_server(make_runs), wire)
     except KeyboardInterrupt:  # where signals can't be awaited
         code = _BY_SIGNAL + signal.SIGINT
-    _exit(code)
+    end_quietly()
+    _end_if_stuck(code)
+    return code
 
 
 async def serve(server: Server[Service], wire: Wire) -> int:
@@ -86,13 +87,13 @@ async def serve(server: Server[Service], wire: Wire) -> int:
 
 async def _first_signal() -> int:
     """Wait for a signal. From then on another one ends the process at once."""
+    if sys.platform == "win32":  # signals can't be awaited there: an interrupt is a KeyboardInterrupt
+        await anyio.sleep_forever()
     try:
         with anyio.open_signal_receiver(*_SIGNALS) as signals:
-            number = await anext(signals)
-    except NotImplementedError:  # Windows: an interrupt arrives as KeyboardInterrupt
-        await anyio.sleep_forever()
-    end_quietly()
-    return number
+            return await anext(signals)
+    finally:
+        end_quietly()
 
 
 def _limit_the_end(code: int) -> None:
@@ -102,11 +103,13 @@ def _limit_the_end(code: int) -> None:
     timer.start()
 
 
-def _exit(code: int) -> NoReturn:
-    """End the process, also if a thread still waits for a host that does not read."""
-    end_quietly()
-    logging.shutdown()
-    stuck = [thread for thread in threading.enumerate() if thread.is_alive() and not thread.daemon]
-    if len(stuck) > 1:
+def _end_if_stuck(code: int) -> None:
+    """End the process here if a thread still waits for a host that does not read: Python waits for it."""
+    stuck = [
+        thread
+        for thread in threading.enumerate()
+        if thread is not threading.current_thread() and not thread.daemon
+    ]
+    if stuck:
+        logging.shutdown()
         os._exit(code)
-    sys.exit(code)

@@ -1,7 +1,8 @@
 """Messages over a pair of descriptors, one a line, in a way that never keeps the process from ending.
 
-The SDK's own transport reads in a worker thread that can't be left while it waits for a line, so a server told
-to stop would wait for its host's next word. Here the reader is a daemon, and a blocked write is abandoned.
+The SDK's own transport reads in a worker thread that can't be left while it waits for a line, so a server
+told to stop would wait for its host's next word. Here the reader is a daemon, and a blocked write is
+abandoned.
 """
 
 from __future__ import annotations

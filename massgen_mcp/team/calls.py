@@ -73,6 +73,7 @@ class Caller:
         self._prices = prices
         self._deadline = deadline
         self._numbers = count(1)
+        self._tries = 0
 
     def next_call(self) -> int:
         """A number for the next request or tool call of this turn."""
@@ -114,12 +115,14 @@ class Caller:
 
     async def _ask(self, seat: Seat, backend: ModelBackend, request: Request) -> Reply:
         agent = seat.spec.id
+        self._tries = 1
 
         def listen(delta: Delta) -> None:
             match delta:
                 case TextDelta(text=text) | ReasoningDelta(text=text):
                     self._log.activity(agent, text)
                 case Restarted(attempt=attempt, why=why):
+                    self._tries = attempt
                     self._log.activity(agent, f"[attempt {attempt}: {why}] ", fresh=True)
                 case Reply():
                     pass
@@ -177,7 +180,10 @@ class Caller:
 
     def _stopped(self, seat: Seat, reservation: Reservation) -> None:
         """A request cut off on its way can't be fetched again: it counts as lost, at what was set aside."""
-        lost = Usage(requests=1, input=reservation.estimate.tokens, cost_usd=reservation.estimate.usd)
+        lost = Usage(
+            requests=self._tries, input=reservation.estimate.tokens, cost_usd=reservation.estimate.usd
+        )
         self._budget.settle(reservation, lost)
         seat.lost += lost
-        seat.attempts += 1
+        seat.attempts += self._tries
+        seat.retries += self._tries - 1

@@ -6,8 +6,8 @@ async with wire(sse(chunk(...)), [sse_head(), Stall()]) as server:
 assert server.requests[0].json["model"] == "m"
 ```
 
-Each argument of `wire` answers one request, in order: bytes are sent as they are, `Stall` waits until the client
-leaves, `Until(event)` waits for a test, `Cut` closes the connection, `Reset` breaks it.
+Each argument of `wire` answers one request, in order: bytes are sent as they are, `Stall` waits until the
+client leaves, `Until(event)` waits for a test, `Cut` closes the connection, `Reset` breaks it.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ class Wire:
         self.port = port
         self.url = f"http://127.0.0.1:{port}/v1"
         self.requests: list[Recorded] = []
+        self.connections = 0
         self._exchanges = list(exchanges)
         self._came = anyio.Event()
 
@@ -108,6 +109,7 @@ class Wire:
 
     async def serve(self, stream: anyio.abc.SocketStream) -> None:
         """Answer the requests of one connection."""
+        self.connections += 1
         async with stream:
             while (request := await _receive(stream)) is not None:
                 actions = self._exchanges.pop(0) if self._exchanges else [http(500, b"the script is over")]
@@ -127,7 +129,7 @@ async def _play(stream: anyio.abc.SocketStream, actions: Sequence[Action], reque
             case Cut():
                 return False
             case Reset():
-                raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+                raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610 - no Django here
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return False
             case Stall():
@@ -161,7 +163,7 @@ async def _receive(stream: anyio.abc.SocketStream) -> Recorded | None:
 async def wire(*exchanges: bytes | Sequence[Action]) -> AsyncGenerator[Wire]:
     """A server that answers one request with each exchange."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port: int = listener.extra(anyio.abc.SocketAttribute.local_port)
+    port: int = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django here
     server = Wire(port, [[each] if isinstance(each, bytes) else each for each in exchanges])
     failure: BaseException | None = None
     async with listener, anyio.create_task_group() as tasks:

@@ -99,11 +99,32 @@ async def test_a_record_whose_writer_was_cancelled_is_written_all_the_same(folde
         assert [record.seq for record in await journal.read("r1")] == [1, 2, 3]
 
 
+async def test_what_is_sent_together_with_the_last_record_but_after_it_is_refused(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        refused: list[str] = []
+
+        async def late() -> None:
+            try:
+                await log.append("Notice", {})
+            except JournalError as error:
+                refused.append(str(error))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(log.append, "Notice", {})
+            tasks.start_soon(log.append, "Finished", {"status": "completed"})
+            tasks.start_soon(late)
+        assert refused == ["Run 'r1' is finished; nothing can follow."]
+        assert [record.kind for record in await journal.read("r1")] == ["RunStarted", "Notice", "Finished"]
+
+
 async def test_a_run_whose_beginning_was_cancelled_does_not_look_alive(folder: Path) -> None:
     async with opened(folder) as journal:
         with cancelled():
             await begin(journal)
         await begin(journal, "r2")
+        with cancelled():
+            await begin(journal, "r2")
         assert [(row.run_id, row.state) for row in await journal.rows()] == [
             ("r2", "running"),
             ("r1", "interrupted"),

@@ -1,0 +1,283 @@
+"""`ask_team`: a question in, the team's answer out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+
+from massgen_mcp.clock import ScriptedClock
+from massgen_mcp.errors import BackendError, JournalError
+from massgen_mcp.messages import Request
+from massgen_mcp.runs import Allowance
+from massgen_mcp.server.app import build_server
+from tests.server.peers import ERAS, Era, connected
+from tests.teams import After, ScriptedTeam, scripted_team
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+
+
+@pytest.fixture(params=["auto", "legacy"])
+def mode(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+def text(result: Any) -> str:
+    found: str = result.content[0].text
+    return found
+
+
+async def ask(team: ScriptedTeam, mode: str = "auto", **arguments: Any) -> Any:
+    async with Client(build_server(team), mode=mode) as client:
+        return await client.call_tool("ask_team", {"question": "2 + 2?", **arguments})
+
+
+async def test_equal_conclusions_end_the_run_without_a_vote(mode: str) -> None:
+    team = scripted_team(a=["answer: 4"], b=["answer: 4"], c=["answer: 4."])
+    result = await ask(team, mode)
+    assert not result.is_error
+    assert result.structured_content["usage"]["requests"] == 3
+    assert result.structured_content["agreement"]["rule"] == "agreement"
+
+
+async def test_the_structured_part_is_complete_alone_with_the_answer_first(mode: str) -> None:
+    team = scripted_team(a=["answer: 4", "vote: 5"], b=["answer: 5", "vote: 5"], c=["answer: 5", "vote: 5"])
+    found = (await ask(team, mode)).structured_content
+    assert next(iter(found)) == "answer"
+    assert (found["answer"], found["status"], found["winner"]) == ("5", "completed", "b")
+    assert found["dissent"] == [{"agent": "a", "conclusion": "4"}]
+    assert [row["id"] for row in found["agents"]] == ["a", "b", "c"]
+    assert found["usage"]["cost_usd"] == pytest.approx(0.06)
+
+
+async def test_the_text_is_the_answer_and_one_line_about_it() -> None:
+    team = scripted_team(a=["answer: **4**"], b=["answer: 4"])
+    words = text(await ask(team))
+    assert words.startswith("**4**\n\n---\ncompleted · a's answer (the answers agree) · $0.02 · ")
+    assert words.splitlines()[-1].count("run 20") == 1
+
+
+async def test_detail_decides_what_comes_beside_the_answer() -> None:
+    scripts = {"a": ["answer: 4", "vote: 5"], "b": ["answer: 5", "vote: 5 because it is right"], "c": ["answer: 5"]}
+    small = (await ask(ScriptedTeam(scripts), detail="answer")).structured_content
+    whole = (await ask(ScriptedTeam(scripts), detail="votes")).structured_content
+    assert not {"agents", "ballot", "dissent"} & small.keys()
+    assert {"voter": "b", "chose": "b", "reason": "it is right"}.items() <= whole["ballot"][1].items()
+
+
+async def test_the_reply_for_three_agents_is_small() -> None:
+    team = scripted_team(a=["answer: 4"], b=["answer: 4"], c=["answer: 4"])
+    result = await ask(team)
+    assert len(str(result.structured_content)) - len(result.structured_content["answer"]) <= 2_000
+
+
+async def test_no_answer_is_an_error_with_the_cause_for_each_agent(mode: str) -> None:
+    refused = BackendError("The key in XAI_API_KEY was refused. Set a valid one.", kind="auth", connected=True)
+    over = BackendError("No quota is left. Add credit.", kind="quota")
+    result = await ask(scripted_team(a=[refused], b=[over]), mode)
+    assert result.is_error
+    assert "a (scripted): The key in XAI_API_KEY was refused. Set a valid one." in text(result)
+    assert "b (scripted): No quota is left. Add credit." in text(result)
+    assert result.structured_content["status"] == "failed"
+
+
+async def test_an_agent_that_fails_makes_the_answer_partial_and_is_named() -> None:
+    over = BackendError("No quota is left. Add credit.", kind="quota")
+    result = await ask(scripted_team(a=["answer: 4"], b=[over], c=["answer: 4"]))
+    assert not result.is_error
+    assert result.structured_content["status"] == "partial"
+    assert result.structured_content["warnings"] == ["b failed: No quota is left. Add credit."]
+
+
+async def test_waiting_zero_seconds_starts_in_the_background_and_names_the_next_call(mode: str) -> None:
+    go = anyio.Event()
+    team = scripted_team(a=[After(go, "answer: 4")], b=["answer: 4"])
+    async with Client(build_server(team), mode=mode) as client:
+        found = (await client.call_tool("ask_team", {"question": "?", "wait_seconds": 0})).structured_content
+        assert found["status"] == "running"
+        assert found["next"] == f'get_run(run_id="{found["run_id"]}", wait_seconds=45)'
+        go.set()
+        later = await client.call_tool("get_run", {"run_id": found["run_id"], "wait_seconds": 20})
+    assert later.structured_content["answer"] == "4"
+
+
+async def test_a_wait_that_passes_says_how_far_the_team_is() -> None:
+    team = scripted_team(a=[After(anyio.Event(), "answer: 4")], b=["answer: 4"])
+    result = await ask(team, wait_seconds=0.3)
+    assert not result.is_error
+    assert result.structured_content["done"] == "1/2"
+    assert text(result).startswith('get_run(run_id="')
+    assert "running: answering 1/2" in text(result)
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("host", ["claude-code", "Claude-Agent-SDK"])
+async def test_a_host_known_to_wait_is_kept_waiting(era: Era, host: str) -> None:
+    go, clock = anyio.Event(), ScriptedClock()
+    team = ScriptedTeam({"a": [After(go, "answer: 4")]}, clock=clock)
+    async with connected(build_server(team, clock=clock), era, name=host) as peer:
+        await peer.call(1, "ask_team", question="?")
+        await team.answering.wait()
+        await clock.advance(120)
+        go.set()
+        reply = await peer.reply(1)
+    assert reply["result"]["structuredContent"]["answer"] == "4"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_any_other_host_is_answered_after_45_seconds(era: Era) -> None:
+    clock = ScriptedClock()
+    team = ScriptedTeam({"a": [After(anyio.Event(), "answer: 4")]}, clock=clock)
+    async with connected(build_server(team, clock=clock), era, name="cursor") as peer:
+        await peer.call(1, "ask_team", question="?")
+        await team.answering.wait()
+        await clock.advance(45)
+        reply = await peer.reply(1)
+    assert reply["result"]["structuredContent"]["status"] == "running"
+
+
+async def test_all_problems_with_arguments_are_told_at_once(mode: str) -> None:
+    async with Client(build_server(scripted_team()), mode=mode) as client:
+        result = await client.call_tool("ask_team", {"query": "?", "wait_seconds": "45", "detail": "full"})
+    assert result.is_error
+    assert text(result) == (
+        "`question` is missing. "
+        '`wait_seconds` must be a number, not "45". '
+        "`detail` must be one of 'answer', 'summary' or 'votes', not \"full\". "
+        "Unknown argument `query`. Did you mean `question`? Known: question, team, agents, context, strategy, "
+        "budget, wait_seconds, detail. Nothing was spent."
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"budget": {"usd": 0}}, "`budget.usd` must be above 0, not 0."),
+        ({"budget": {"tokens": 1.5}}, "`budget.tokens` must be a whole number, not 1.5."),
+        ({"budget": {"cost": 1}}, "Unknown argument `budget.cost`. Known: usd, tokens, requests, seconds."),
+        ({"budget": 1}, "`budget` must be an object, not 1."),
+        ({"agents": []}, "`agents` must not be empty."),
+        ({"agents": "gpt-5"}, '`agents` must be a list of strings, not "gpt-5".'),
+        ({"agents": [3]}, "`agents.0` must be a string, not 3."),
+        ({"agents": ["a"] * 13}, "`agents` is too long: at most 12 are taken."),
+        ({"wait_seconds": -1}, "`wait_seconds` must be at least 0, not -1."),
+        ({"question": ""}, "`question` must not be empty."),
+        ({"teem": "x"}, "Unknown argument `teem`. Did you mean `team`?"),
+        ({"zzzz": "x"}, "Unknown argument `zzzz`. Known: question,"),
+    ],
+)
+async def test_a_wrong_argument_is_named_with_what_is_taken(arguments: dict[str, Any], words: str) -> None:
+    result = await ask(scripted_team(a=["answer: 4"]), **arguments)
+    assert result.is_error
+    assert words in text(result)
+    assert text(result).endswith("Nothing was spent.")
+
+
+async def test_null_for_an_optional_argument_is_absence() -> None:
+    result = await ask(scripted_team(a=["answer: 4"]), team=None, budget=None, context=None, detail=None)
+    assert result.structured_content["answer"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"team": "fast2"}, 'Unknown team "fast2". Known: test. Call list_backends for what is ready.'),
+        ({"question": "  "}, "`question` is empty."),
+        ({"team": "test", "agents": ["a"]}, "Give `team` or `agents`, not both."),
+        ({"context": "x" * 200_001}, "`context` has 200,001 characters"),
+    ],
+)
+async def test_a_question_that_cannot_be_asked_is_refused_before_it_costs(
+    arguments: dict[str, Any], words: str, mode: str
+) -> None:
+    team = scripted_team(a=["answer: 4"])
+    result = await ask(team, mode, **arguments)
+    assert result.is_error
+    assert words in text(result)
+    assert "Nothing was spent." in text(result)
+    assert team.asked == []
+
+
+async def test_a_budget_lowers_what_a_run_may_use() -> None:
+    team = ScriptedTeam({"a": ["answer: 4"], "b": ["answer: 5"]}, allowance=Allowance(requests=9))
+    result = await ask(team, budget={"requests": 1})
+    assert len(team.asked) == 1
+    assert result.structured_content["stopped_by"] == "budget"
+
+
+async def test_the_context_reaches_the_team_as_data() -> None:
+    team = scripted_team(a=["answer: 4"])
+    await ask(team, context="a log line")
+    request: Request = team.asked[0][1]
+    assert "a log line" in request.messages[-1].text
+
+
+async def test_what_is_secret_or_hides_does_not_reach_the_caller(mode: str) -> None:
+    team = scripted_team(a=["answer: the key is hunter2-hunter2\nand \u202ereversed"])
+    team.secrets.add("hunter2-hunter2", "DB_PASSWORD")
+    result = await ask(team, mode)
+    for words in (text(result), str(result.structured_content)):
+        assert "hunter2" not in words
+        assert "\u202e" not in words
+        assert "[DB_PASSWORD]" in words
+        assert "[U+202E]" in words
+
+
+async def test_a_defect_is_told_without_its_details_and_logged(
+    mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(ScriptedTeam):
+        def names(self) -> list[str]:
+            raise ZeroDivisionError
+
+        async def validate(self, config: str) -> dict[str, Any]:
+            raise ZeroDivisionError("the inner workings")
+
+    async with Client(build_server(Broken({})), mode=mode) as client:
+        result = await client.call_tool("validate_config", {"config": "x"})
+    assert result.is_error
+    assert text(result).startswith("validate_config broke: a defect in massgen-mcp (ZeroDivisionError)")
+    assert "inner workings" not in text(result)
+    assert "the inner workings" in caplog.text
+
+
+async def test_without_a_place_for_the_journal_it_says_why_and_asks_nobody(mode: str) -> None:
+    class NoDisk(ScriptedTeam):
+        async def _open_journal(self) -> Any:
+            raise JournalError("The journal can't be kept in /nowhere: read-only. Set MASSGEN_MCP_STATE_DIR.")
+
+    team = NoDisk({"a": ["answer: 4"]})
+    async with Client(build_server(team), mode=mode) as client:
+        tools = await client.list_tools()
+        result = await client.call_tool("ask_team", {"question": "?"})
+    assert len(tools.tools) == 5
+    assert result.is_error
+    assert "Set MASSGEN_MCP_STATE_DIR." in text(result)
+    assert team.asked == []
+
+
+async def test_an_unknown_tool_is_answered_with_the_tools_there_are(mode: str) -> None:
+    async with Client(build_server(scripted_team()), mode=mode) as client:
+        result = await client.call_tool("ask_teams", {})
+    assert result.is_error
+    assert 'Unknown tool "ask_teams". Did you mean ask_team? Tools: ask_team, get_run,' in text(result)
+
+
+async def test_runs_side_by_side_do_not_meet() -> None:
+    team = scripted_team(a=["answer: 4"], b=["answer: 4"])
+    found: list[str] = []
+    async with Client(build_server(team)) as client:
+
+        async def one() -> None:
+            result = await client.call_tool("ask_team", {"question": "?"})
+            assert result.structured_content is not None
+            found.append(result.structured_content["run_id"])
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(one)
+    assert len(set(found)) == 5
+    assert team.opened == 1
