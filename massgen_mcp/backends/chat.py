@@ -180,7 +180,7 @@ class Backend:
                         yield delta
                 terminated = whole or body_of(stream.response).done
         except self._errors as error:
-            raise explain(error, self._failures) from error
+            raise explain(error, self._failures) from None
         yield reading.reply(terminated=terminated, requests=requests, warnings=self._warnings(parameters))
 
     async def _open(self, request: Request) -> tuple[AsyncStream[ChatCompletionChunk], Parameters, int]:
@@ -198,7 +198,7 @@ class Backend:
                 failure.requests += sent - 1
                 name = self._refusal(error, failure, parameters)
                 if name is None or sent == _MOST_REFUSALS:
-                    raise failure from error
+                    raise failure from None
                 self._refused.add(name)
             else:
                 return stream, parameters, sent

@@ -56,7 +56,7 @@ async def sdk_errors() -> tuple[type[Exception], ...]:
 
 
 def explain(error: Exception, failures: Failures) -> BackendError:
-    """One of `sdk_errors` as ours."""
+    """One of `sdk_errors` as ours. Raise it `from None`: the other holds the key and unredacted words."""
     status: object = getattr(error, "status_code", None)
     response: object = getattr(error, "response", None)
     body: object = getattr(error, "body", None)

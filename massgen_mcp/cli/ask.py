@@ -57,10 +57,11 @@ async def _watched(handle: RunHandle, secrets: Secrets, environ: Mapping[str, st
     result: RunResult | None = None
     with stopping.taken():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stopping.listen, tasks.cancel_scope)
-            await watch(handle, stopping, environ=environ, redact=secrets.redact)
-            result = await handle.wait()
-            tasks.cancel_scope.cancel()
+            with anyio.CancelScope() as waiting:
+                tasks.start_soon(stopping.listen, waiting)
+                await watch(handle, stopping, environ=environ, redact=secrets.redact)
+                result = await handle.wait()
+            stopping.close()
     return result
 
 

@@ -125,7 +125,7 @@ async def _summary(runs: Runs, run_id: str, environ: Mapping[str, str]) -> None:
         show_markdown(redact(result.answer), environ)
         say(sys.stdout, "")
     if result.status == "running":
-        say(sys.stdout, f"Running: {result.phase} {result.done}".rstrip())
+        say(sys.stdout, " ".join(part for part in ("Running", result.phase, result.done) if part))
     for line in footer(result):
         say(sys.stdout, redact(line))
 

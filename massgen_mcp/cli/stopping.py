@@ -21,6 +21,7 @@ class Stopping:
         """The run was told to stop; it ends with the best answer so far."""
         self._handle = handle
         self._signals: AsyncIterator[signal.Signals] | None = None
+        self._listening = anyio.CancelScope()
 
     @contextmanager
     def taken(self) -> Generator[None]:
@@ -37,13 +38,18 @@ class Stopping:
         finally:
             receiver.__exit__(None, None, None)
 
-    async def listen(self, leave: anyio.CancelScope) -> None:
-        """Stop the run at the first signal and cancel `leave` at the second."""
+    async def listen(self, waiting: anyio.CancelScope) -> None:
+        """Stop the run at the first signal, and at the second whoever is `waiting` for it; until `close`."""
         if self._signals is None:
             return
-        async for _ in self._signals:
-            if self.asked:
-                leave.cancel()
-            else:
-                self.asked = True
-                self._handle.cancel("the person at the terminal stopped it")
+        with self._listening:
+            async for _ in self._signals:
+                if self.asked:
+                    waiting.cancel()
+                else:
+                    self.asked = True
+                    self._handle.cancel("the person at the terminal stopped it")
+
+    def close(self) -> None:
+        """Nobody waits for the run any more."""
+        self._listening.cancel()

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         list_teams,
         shipped_configs,
     )
-    from massgen_mcp.config.seating import Seating, seat_agents
     from massgen_mcp.config.shorthand import resolve_agents
     from massgen_mcp.config.trust import trust, trusted, untrust
 
@@ -33,7 +32,6 @@ __all__ = [
     "Loaded",
     "Readiness",
     "Search",
-    "Seating",
     "TeamConfig",
     "TeamFile",
     "agent_readiness",
@@ -48,7 +46,6 @@ __all__ = [
     "readiness",
     "report",
     "resolve_agents",
-    "seat_agents",
     "shipped_configs",
     "trust",
     "trusted",
@@ -63,7 +60,6 @@ _HOMES = {
     "readiness": ("Readiness", "agent_readiness", "key_for", "readiness"),
     "schema": ("json_schema",),
     "search": ("Search", "TeamFile", "default_search", "find_team", "list_teams", "shipped_configs"),
-    "seating": ("Seating", "seat_agents"),
     "shorthand": ("resolve_agents",),
     "trust": ("trust", "trusted", "untrust"),
 }

@@ -37,6 +37,12 @@ _TOOLS: Mapping[str, str] = MappingProxyType(
         "permissions": "tool permissions are",
     }
 )
+_OPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "auto_download": "fetching models for LM Studio is",
+        "auto_install": "installing LM Studio is",
+    }
+)
 _AGENT: Mapping[str, str] = MappingProxyType({"fallbacks": "fallback models are"})
 _ORCHESTRATOR: Mapping[str, str] = MappingProxyType(
     {
@@ -100,6 +106,7 @@ def _of_agent(agent: AgentConfig, path: KeyPath, places: Places) -> Iterator[Pro
         if agent.optional:
             return
         yield _warn((*block, "type"), f"backend {info.type!r} is", places)
+    yield from _keys(agent.backend, _OPTIONS, block, places)
     yield from _keys(agent.tools, _TOOLS, block, places)
     yield from _keys(agent, _AGENT, path, places)
 

@@ -134,7 +134,7 @@ def _model(seat: Seat, today: date) -> Iterator[Problem]:
         return
     known = _known_model(seat, name)
     if known is not None:
-        yield from _retirement(seat, known, today)
+        yield from _retirement(seat, name, known, today)
     elif info.patterns and not any(model.name.lower() == name.lower() for model in info.models):
         names = [*(model.name for model in info.models), *info.aliases]
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
@@ -157,17 +157,17 @@ def _known_model(seat: Seat, name: str) -> ModelInfo | None:
     return next((model for model in seat.info.models if model.name == exact), None)
 
 
-def _retirement(seat: Seat, model: ModelInfo, today: date) -> Iterator[Problem]:
+def _retirement(seat: Seat, name: str, model: ModelInfo, today: date) -> Iterator[Problem]:
     if model.retires is None:
         return
     days = (model.retires - today).days
     when = f"{model.retires:%Y-%m-%d}"
     hint = f"Use {model.successor!r}." if model.successor else ""
     if days <= 0:
-        message = f"{model.name!r} was retired on {when}."
+        message = f"{name!r} was retired on {when}."
         yield seat.problem("model", message=message, severity="warning", hint=hint)
     elif days <= _SOON_DAYS:
-        message = f"{model.name!r} will be retired on {when}."
+        message = f"{name!r} will be retired on {when}."
         yield seat.problem("model", message=message, severity="warning", hint=hint)
 
 

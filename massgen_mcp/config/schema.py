@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from massgen_mcp.backends.info import BackendInfo
-from massgen_mcp.backends.registry import BACKENDS, options_class
+from massgen_mcp.backends.options import Options
+from massgen_mcp.backends.registry import options_class, public_backends
 from massgen_mcp.config.agent_tools import AgentTools
 from massgen_mcp.config.massgen_keys import IGNORED
 from massgen_mcp.config.models import AgentKeys, TeamKeys
@@ -20,100 +23,127 @@ SCHEMA_ID = "massgen://schema/config"
 _TEXT = {"type": "string"}
 _MAPPING = {"type": "object"}
 _WIDER: Mapping[str, list[dict[str, Any]]] = {
-    "mcp_servers": [{"type": "object", "additionalProperties": {"type": "object"}}],
+    "mcp_servers": [{"type": "object", "additionalProperties": {"$ref": "#/$defs/McpEntry"}}],
     "safety_settings": [{"type": "object", "additionalProperties": _TEXT}],
-    "llm_config": [_MAPPING, {"type": "array", "items": _MAPPING}],
-    "code_execution_config": [_MAPPING, {"const": False}],
+    "llm_config": [{"$ref": "#/$defs/LlmEntry"}, {"type": "array", "items": {"$ref": "#/$defs/LlmEntry"}}],
+    "code_execution_config": [{"const": False}],
+    "executor": [_MAPPING, _TEXT],
     "agent_type": [{"enum": ["assistant", "conversable"]}],
     "sandbox": [{"type": "boolean"}],
+    "env": [{"type": "object", "additionalProperties": {"type": ["string", "number"]}}],
+    "args": [{"type": "array", "items": {"type": ["string", "number"]}}],
+    "command": [{"type": "array", "items": _TEXT}],
 }
 """Fields whose validators take more forms than the one they hold."""
+_SECTIONS = {
+    "Orchestrator": "orchestrator",
+    "Coordination": "coordination",
+    "McpServer": "mcp_server",
+    "AgentKeys": "agent",
+    "TeamKeys": "team",
+    "AgentTools": "backend",
+}
+_QUALIFIED = re.compile(r"massgen_mcp__backends__(\w+?)__(\w+)")
 
 
 def json_schema() -> dict[str, Any]:
     """The schema, JSON Schema 2020-12. Independent of variables and of what is installed."""
-    definitions: dict[str, Any] = {}
-    shared = _properties(AgentTools, definitions, "backend")
-    blocks = [_block(info, shared, definitions) for info in BACKENDS.values() if not info.hidden]
-    agent = _object(AgentKeys, definitions, "agent")
+    rows = public_backends()
+    options = {info.module: options_class(info) for info in rows}
+    definitions = _definitions(options)
+    agent = definitions.pop("AgentKeys")
     agent["properties"]["backend"] = {"$ref": "#/$defs/Backend"}
     agent["required"] = ["id", "backend"]
-    team = _object(TeamKeys, definitions, "team")
-    _nest_ignored(definitions)
+    team = definitions.pop("TeamKeys")
     team["properties"] |= {
         "agents": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/Agent"}},
         "agent": {"$ref": "#/$defs/Agent"},
     }
-    definitions |= {"Agent": agent, "Backend": {"oneOf": blocks}}
+    definitions |= {
+        "Agent": agent,
+        "Backend": {
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"enum": [info.type for info in rows]}},
+            "oneOf": [_block(info) for info in rows],
+        },
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
-        "title": "A massgen-mcp team file",
         **team,
+        "title": "A massgen-mcp team file",
+        "description": "A team of models that answer a question together.",
         "oneOf": [{"required": ["agents"]}, {"required": ["agent"]}],
         "$defs": dict(sorted(definitions.items())),
     }
 
 
-def _object(model: type[BaseModel], definitions: dict[str, Any], section: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": _properties(model, definitions, section),
-        "additionalProperties": False,
-    }
+def _definitions(options: Mapping[str, type[Options]]) -> dict[str, Any]:
+    models: list[type[BaseModel]] = [TeamKeys, AgentKeys, AgentTools, *options.values()]
+    refs, schema = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/$defs/{model}"
+    )
+    found = cast("dict[str, Any]", _renamed(schema["$defs"]))
+    for name, definition in found.items():
+        found[name] = _widened(definition, IGNORED.get(_SECTIONS.get(name, ""), {}))
+    for module, model in options.items():
+        key = _short(refs[model, "validation"]["$ref"].rpartition("/")[2])
+        found[_options_name(module)] = _open(found.pop(key), model.forms)
+    found["AgentTools"] = _open(found["AgentTools"], frozenset())
+    found["McpEntry"] = {**found["McpServer"], "title": "McpEntry", "required": []}
+    return found
 
 
-def _properties(model: type[BaseModel], definitions: dict[str, Any], section: str) -> dict[str, Any]:
-    schema = model.model_json_schema(ref_template="#/$defs/{model}")
-    for name, definition in schema.pop("$defs", {}).items():
-        definitions[name] = _widened(definition)
-    properties = _widened(schema).get("properties", {})
-    for key, reason in IGNORED[section].items():
-        properties.setdefault(key, {"description": f"Accepted, not used here: {reason}."})
-    return properties
+def _options_name(module: str) -> str:
+    return f"{module}.Options"
 
 
-def _block(info: BackendInfo, shared: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    model = options_class(info)
-    properties = shared | _properties(model, definitions, "backend")
-    properties |= dict.fromkeys(model.forms, _MAPPING)
-    properties["type"] = {"const": info.type}
-    models: dict[str, Any] = {"examples": [known.name for known in info.models[:8]]} if info.models else {}
-    properties["model"] = {"type": ["string", "null"], "minLength": 1, **models}
+def _short(name: str) -> str:
+    return _QUALIFIED.sub(lambda match: f"{match.group(1)}.{match.group(2)}", name)
+
+
+def _renamed(value: Any) -> Any:
+    """Definitions under their short names; where several modules have one of a name, with the module's."""
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {_short(key): _renamed(item) for key, item in items}
+    if isinstance(value, list):
+        return [_renamed(item) for item in cast("list[Any]", value)]
+    return _short(value) if isinstance(value, str) and value.startswith("#/$defs/") else value
+
+
+def _open(schema: dict[str, Any], forms: frozenset[str]) -> dict[str, Any]:
+    """A part of a block, which takes further keys: the block as a whole refuses those that no part knows."""
+    properties = schema["properties"] | dict.fromkeys(forms, _MAPPING)
+    left_out = ("additionalProperties", "required", "title")
+    return {key: value for key, value in schema.items() if key not in left_out} | {"properties": properties}
+
+
+def _block(info: BackendInfo) -> dict[str, Any]:
+    examples: dict[str, Any] = {"examples": [known.name for known in info.models[:8]]} if info.models else {}
     return {
         "title": info.title,
-        "type": "object",
-        "properties": properties,
-        "required": ["type"],
-        "additionalProperties": False,
+        "properties": {"type": {"const": info.type}, "model": examples},
+        "allOf": [{"$ref": f"#/$defs/{_options_name(info.module)}"}, {"$ref": "#/$defs/AgentTools"}],
+        "unevaluatedProperties": False,
     }
 
 
-def _nest_ignored(definitions: dict[str, Any]) -> None:
-    """The keys of MassGen's that nested sections take as well."""
-    for name, section in (
-        ("Orchestrator", "orchestrator"),
-        ("Coordination", "coordination"),
-        ("McpServer", "mcp_server"),
-    ):
-        properties = definitions[name]["properties"]
-        for key, reason in IGNORED[section].items():
-            properties.setdefault(key, {"description": f"Accepted, not used here: {reason}."})
-    server = definitions["McpServer"]
-    server["properties"]["type"] = {"enum": ["stdio", "http", "streamable-http", "streamable_http"]}
-    server["properties"]["command"] = {"type": ["string", "array", "null"]}
-
-
-def _widened(schema: dict[str, Any]) -> dict[str, Any]:
+def _widened(schema: dict[str, Any], ignored: Mapping[str, str]) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for key, value in schema.get("properties", {}).items():
         wider = _WIDER.get(key) or _forms(value)
         properties[key] = {"anyOf": [value, *wider]} if wider else value
+    for key, reason in ignored.items():
+        properties.setdefault(key, {"description": f"Accepted, not used here: {reason}."})
+    if "name" in properties and "command" in properties:
+        properties["type"] = {"enum": ["stdio", "http", "streamable-http", "streamable_http"]}
     return {**schema, "properties": properties} if properties else schema
 
 
 def _forms(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """Lists of names may be one name; masked text may be a number; switches may be `on` and `off`."""
+    """A list of names may be one name."""
     if value.get("items") == _TEXT or {"items": _TEXT, "type": "array"} in value.get("anyOf", ()):
         return [_TEXT]
     return []

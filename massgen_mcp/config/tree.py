@@ -293,13 +293,15 @@ class _Walk:
         return value
 
     def _merge(self, source: _Node, value: dict[str, Value], path: KeyPath) -> None:
+        further: list[_Node] = []
         for key, mark, child in source.entries or ():
             if key == _MERGE:
-                for further in self._merged(child, (*path, key), mark):
-                    self._merge(further, value, path)
+                further += self._merged(child, (*path, key), mark)
             elif key not in value:
                 self.marks[*path, key] = mark
                 value[key] = self._value(child, (*path, key))
+        for node in further:
+            self._merge(node, value, path)
 
     def _merged(self, node: _Node, path: KeyPath, mark: Mark) -> list[_Node]:
         sources = [node] if node.entries is not None else node.items or [node]

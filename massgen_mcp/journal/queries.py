@@ -137,10 +137,10 @@ def beat(connection: sqlite3.Connection, numbers: Collection[int], now: float) -
 def show_activity(connection: sqlite3.Connection, tails: Collection[tuple[int, str, str]]) -> None:
     """What agents are doing now: (run, agent, tail). Those of finished runs are dropped."""
     connection.executemany(
-        "INSERT INTO activity (run, agent, tail) SELECT number, ?2, ?3 FROM runs "
-        "WHERE number = ?1 AND state = 'running' "
+        "INSERT INTO activity (run, agent, tail) SELECT number, ?, ? FROM runs "
+        "WHERE number = ? AND state = 'running' "
         "ON CONFLICT (run, agent) DO UPDATE SET tail = excluded.tail",
-        tails,
+        [(agent, tail, number) for number, agent, tail in tails],
     )
 
 
@@ -271,8 +271,8 @@ def read_rows(
 ) -> Sequence[RunRow]:
     """The latest runs, newest first."""
     rows = connection.execute(
-        f"{_ROW} WHERE ?1 IS NULL OR started < ?1 ORDER BY started DESC, number DESC LIMIT ?2",
-        (before, limit),
+        f"{_ROW} WHERE ? IS NULL OR started < ? ORDER BY started DESC, number DESC LIMIT ?",
+        (before, before, limit),
     )
     return [_row(row, now) for row in rows]
 

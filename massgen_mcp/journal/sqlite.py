@@ -51,13 +51,13 @@ async def open_journal(
     Raises:
         JournalError: the folder can't hold a journal; the text says why and what to do.
     """
-    path = Path(folder) / FILE
+    folder = Path(folder).absolute()  # noqa: ASYNC240 - looks at no file
     clock = clock or SystemClock()
 
     def connect() -> sqlite3.Connection:
-        return connect_writer(prepare(Path(folder), mounts=mounts), max_pages=max_pages)
+        return connect_writer(prepare(folder, mounts=mounts), max_pages=max_pages)
 
-    watch = Watch(clock, redact)
+    path, watch = folder / FILE, Watch(clock, redact)
     writer = Writer(path, connect, watch)
     await writer.start()
     return SqliteJournal(path, writer=writer, watch=watch, clock=clock, redact=redact)

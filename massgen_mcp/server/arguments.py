@@ -173,9 +173,9 @@ _MEANT: Mapping[str, str] = {
 _WORDS: Mapping[str, str] = {
     "missing": "is missing",
     "literal_error": "must be one of {expected}, not {found}",
-    "greater_than": "must be above {gt}, not {found}",
-    "greater_than_equal": "must be at least {ge}, not {found}",
-    "less_than_equal": "must be at most {le}, not {found}",
+    "greater_than": "must be above {gt:g}, not {found}",
+    "greater_than_equal": "must be at least {ge:g}, not {found}",
+    "less_than_equal": "must be at most {le:g}, not {found}",
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
     "string_too_long": "is too long: at most {max_length} characters are taken",

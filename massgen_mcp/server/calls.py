@@ -24,7 +24,7 @@ from massgen_mcp.server.arguments import (
 )
 from massgen_mcp.server.hosts import default_wait
 from massgen_mcp.server.looks import latest_runs, look, records_of
-from massgen_mcp.server.progress import progress_of
+from massgen_mcp.server.progress import wait_reporting
 from massgen_mcp.server.replies import data_reply, refusal, run_reply
 from massgen_mcp.server.service import Service
 
@@ -53,14 +53,14 @@ class _Call:
         """Wait for a run, telling the caller how it goes. A cancelled call decides the run's fate."""
         with self.service.presences.of(self.ctx) as presence:
             presence.run = handle
-            async with progress_of(
+            return await wait_reporting(
                 handle,
+                seconds,
                 self._report,
                 clock=self.service.clock,
                 past=lambda: records_of(runs, handle.run_id),
                 redact=runs.secrets.redact,
-            ):
-                return await handle.wait(seconds)
+            )
 
     async def _report(self, count: float, line: str) -> None:
         await self.ctx.session.report_progress(count, message=line)

@@ -6,18 +6,21 @@ on silent servers. Without a progress token the SDK sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
 from massgen_mcp.clock import Clock
+from massgen_mcp.errors import JournalError
 from massgen_mcp.journal.records import Record
-from massgen_mcp.runs import RunHandle
+from massgen_mcp.runs import RunHandle, RunResult
 from massgen_mcp.runs.lines import Lines
 from massgen_mcp.team import Listener
 
-__all__ = ["Send", "progress_of"]
+__all__ = ["Send", "wait_reporting"]
+
+_logger = logging.getLogger(__name__)
 
 Send = Callable[[float, str], Awaitable[None]]
 """Sends one message: a number that grows, and the line."""
@@ -26,28 +29,46 @@ _PACE = 1.0
 _HEARTBEAT = 10.0
 
 
-@asynccontextmanager
-async def progress_of(
+async def wait_reporting(
     handle: RunHandle,
+    seconds: float | None,
     send: Send,
     *,
     clock: Clock,
     past: Callable[[], Awaitable[Sequence[Record]]],
     redact: Callable[[str], str],
-) -> AsyncGenerator[None]:
-    """Report on a run for the time of the block. `past` reads what it has journalled so far."""
+) -> RunResult:
+    """Wait for a run and report on it. Returns its result, or how far it is when `seconds` have passed.
+
+    Args:
+        handle: the run.
+        seconds: how long to wait at most; None: to the end.
+        send: takes what there is to report.
+        clock: where time comes from.
+        past: reads what the run has journalled so far.
+        redact: takes secrets out of what is reported.
+    """
+    reporter = _Reporter(handle, send, clock, redact)
     with handle.listen() as listener:
-        reporter = _Reporter(handle, send, clock, redact)
         async with anyio.create_task_group() as tasks:
+
+            async def end_in_time(limit: float) -> None:
+                await clock.sleep(limit)
+                tasks.cancel_scope.cancel()
+
             tasks.start_soon(reporter.follow, listener, past)
             tasks.start_soon(reporter.beat)
             tasks.start_soon(reporter.speak)
-            yield
+            if seconds is not None:
+                tasks.start_soon(end_in_time, seconds)
+            await handle.wait()
             tasks.cancel_scope.cancel()
+    return handle.status()
 
 
 class _Reporter:
     def __init__(self, handle: RunHandle, send: Send, clock: Clock, redact: Callable[[str], str]) -> None:
+        self._handle = handle
         self._lines = Lines(handle.agents, redact=redact)
         self._send = send
         self._clock = clock
@@ -58,11 +79,13 @@ class _Reporter:
 
     async def follow(self, listener: Listener, past: Callable[[], Awaitable[Sequence[Record]]]) -> None:
         """Turn records into lines. The past is told by its last line alone."""
-        seen = 0
-        line = None
-        for record in await past():
-            line = self._lines.line(record) or line
-            seen = record.seq
+        seen, line = 0, None
+        try:
+            for record in await past():
+                line = self._lines.line(record) or line
+                seen = record.seq
+        except JournalError as error:
+            _logger.warning("progress of run %s begins without its past: %s", self._handle.run_id, error)
         self._say(line)
         async for record in listener:
             if record.seq > seen:

@@ -12,6 +12,8 @@ from massgen_mcp.server.pages import Entry
 __all__ = ["answer_entries", "final_answer", "markdown", "transcript_entries"]
 
 _WORKFLOW = frozenset({"new_answer", "vote"})
+_TOLD = frozenset({"answer", "vote"})
+"""Ends of turns that the answer or the vote has already told."""
 
 
 def final_answer(summary: RunSummary) -> str:
@@ -33,14 +35,15 @@ def answer_entries(summary: RunSummary) -> list[Entry]:
 
 
 def transcript_entries(records: Iterable[Record]) -> list[Entry]:
-    """Everything a reader can use, in order. A request has no entry of its own: its reply has."""
+    """Everything a reader can use, in order. What another entry tells has none of its own."""
     entries: list[Entry] = []
     for record in records:
-        text = _TEXTS[record.kind](record.body) if record.kind in _TEXTS else None
-        if text is not None:
-            agent = record.body.get("agent")
-            head = {"n": record.seq, "what": record.kind} | ({"agent": agent} if agent else {})
-            entries.append(Entry(head, text))
+        tell = _TEXTS.get(record.kind)
+        if tell is None or record.body.get("how") in _TOLD:
+            continue
+        agent = record.body.get("agent")
+        head = {"n": record.seq, "what": record.kind} | ({"agent": agent} if agent else {})
+        entries.append(Entry(head, tell(record.body)))
     return entries
 
 

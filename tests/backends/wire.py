@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -66,6 +66,9 @@ class Until:
 
     event: anyio.Event
 
+
+_TLS = b"\x16\x03"
+"""How a TLS handshake begins."""
 
 Action: TypeAlias = bytes | Stall | Cut | Reset | Until
 
@@ -146,6 +149,9 @@ async def _receive(stream: anyio.abc.SocketStream) -> Recorded | None:
     try:
         while b"\r\n\r\n" not in data:
             data += await stream.receive()
+            if data.startswith(_TLS):
+                await stream.send(http(400, b"this is plain HTTP"))
+                return None
         head, _, body = data.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in lines)
@@ -222,10 +228,11 @@ def make_context(
     *,
     clock: Clock | None = None,
     secrets: Secrets | None = None,
-    **environ: str,
+    environ: Mapping[str, str] | None = None,
 ) -> BackendContext:
     """What a backend is opened with. A variable of its row becomes its key."""
     info = BACKENDS[type]
+    environ = environ or {}
     key = next((environ[name] for name in info.env if name in environ), None)
     return BackendContext(
         info=info,

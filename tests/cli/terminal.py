@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, TextIO
 
 import pytest
 from anyio.abc import TaskGroup
@@ -50,9 +51,9 @@ class Terminal:
         default_factory=list[tuple[str, Sequence[Path], Mapping[str, str]]]
     )
 
-    def run(self, team: ScriptedTeam, *argv: str, stdin: str = "") -> Ended:
+    def run(self, team: ScriptedTeam, *argv: str, stdin: str | TextIO = "") -> Ended:
         """One command, without a screen."""
-        self.patch.setattr("sys.stdin", io.StringIO(stdin))
+        self.patch.setattr("sys.stdin", io.StringIO(stdin) if isinstance(stdin, str) else stdin)
         code = main(argv, make_runs=self.maker(team), environ=self.environ)
         out, err = self.streams.readouterr()
         return Ended(code, out, err)
@@ -83,7 +84,7 @@ class _Maker:
         *,
         place: Literal["terminal", "server"],
         config_dirs: Sequence[Path] = (),
-        environ: Mapping[str, str],
+        environ: Mapping[str, str] = MappingProxyType({}),  # noqa: B008 - immutable
     ) -> AsyncGenerator[Runs]:
         self.terminal.made.append((place, config_dirs, environ))
         async with self.team(tasks) as runs:

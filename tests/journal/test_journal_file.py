@@ -6,8 +6,10 @@ import os
 import sqlite3
 import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import anyio
@@ -111,7 +113,7 @@ async def test_what_is_sent_together_with_the_last_record_but_after_it_is_refuse
                 refused.append(str(error))
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(log.append, "Notice", {})
+            tasks.start_soon(log.append, "Notice", {"event": "in time"})
             tasks.start_soon(log.append, "Finished", {"status": "completed"})
             tasks.start_soon(late)
         assert refused == ["Run 'r1' is finished; nothing can follow."]
@@ -532,20 +534,19 @@ async def test_migrations_run_once_in_order_and_whole(folder: Path) -> None:
     assert "taste" not in columns
 
 
-async def test_many_may_open_a_new_journal_at_once(folder: Path) -> None:
-    journals: list[SqliteJournal] = []
+def test_many_may_make_a_new_journal_at_once(folder: Path) -> None:
+    def make(path: Path) -> str:
+        start.wait(5)
+        with closing(connect_writer(path)) as connection:
+            mode: str = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            return mode
 
-    async def open_one() -> None:
-        journals.append(await open_journal(folder))
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(5):
-            tasks.start_soon(open_one)
-    for number, journal in enumerate(journals):
-        await begin(journal, f"r{number}")
-    assert len(await journals[0].rows()) == 5
-    for journal in journals:
-        await journal.aclose()
+    folder.mkdir()
+    start = Barrier(8)
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(25):
+            path = folder / f"{number}.db"
+            assert list(threads.map(make, [path] * 8)) == ["wal"] * 8
 
 
 async def test_opening_waits_for_another_process_that_makes_the_same_file(folder: Path) -> None:

@@ -18,6 +18,13 @@ from tests.teams import After, ScriptedTeam, scripted_team
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
+SPLIT = {
+    "a": ["answer: 4", "vote: 5 because it is right"],
+    "b": ["answer: 5", "vote: 4"],
+    "c": ["answer: 6", "vote: 5"],
+}
+"""Three answers; b wins the vote."""
+
 
 @pytest.fixture(params=["auto", "legacy"])
 def mode(request: pytest.FixtureRequest) -> str:
@@ -30,7 +37,7 @@ def text(result: Any) -> str:
     return found
 
 
-async def ask(team: ScriptedTeam, mode: str = "auto", **arguments: Any) -> Any:
+async def ask(team: ScriptedTeam, mode: str = "auto", /, **arguments: Any) -> Any:
     async with Client(build_server(team), mode=mode) as client:
         return await client.call_tool("ask_team", {"question": "2 + 2?", **arguments})
 
@@ -44,11 +51,10 @@ async def test_equal_conclusions_end_the_run_without_a_vote(mode: str) -> None:
 
 
 async def test_the_structured_part_is_complete_alone_with_the_answer_first(mode: str) -> None:
-    team = scripted_team(a=["answer: 4", "vote: 5"], b=["answer: 5", "vote: 5"], c=["answer: 5", "vote: 5"])
-    found = (await ask(team, mode)).structured_content
+    found = (await ask(ScriptedTeam(SPLIT), mode)).structured_content
     assert next(iter(found)) == "answer"
     assert (found["answer"], found["status"], found["winner"]) == ("5", "completed", "b")
-    assert found["dissent"] == [{"agent": "a", "conclusion": "4"}]
+    assert found["dissent"][0] == {"agent": "a", "conclusion": "4"}
     assert [row["id"] for row in found["agents"]] == ["a", "b", "c"]
     assert found["usage"]["cost_usd"] == pytest.approx(0.06)
 
@@ -61,11 +67,10 @@ async def test_the_text_is_the_answer_and_one_line_about_it() -> None:
 
 
 async def test_detail_decides_what_comes_beside_the_answer() -> None:
-    scripts = {"a": ["answer: 4", "vote: 5"], "b": ["answer: 5", "vote: 5 because it is right"], "c": ["answer: 5"]}
-    small = (await ask(ScriptedTeam(scripts), detail="answer")).structured_content
-    whole = (await ask(ScriptedTeam(scripts), detail="votes")).structured_content
+    small = (await ask(ScriptedTeam(SPLIT), detail="answer")).structured_content
+    whole = (await ask(ScriptedTeam(SPLIT), detail="votes")).structured_content
     assert not {"agents", "ballot", "dissent"} & small.keys()
-    assert {"voter": "b", "chose": "b", "reason": "it is right"}.items() <= whole["ballot"][1].items()
+    assert whole["ballot"][0] == {"voter": "a", "chose": "b", "reason": "it is right"}
 
 
 async def test_the_reply_for_three_agents_is_small() -> None:
@@ -121,7 +126,7 @@ async def test_a_host_known_to_wait_is_kept_waiting(era: Era, host: str) -> None
     async with connected(build_server(team, clock=clock), era, name=host) as peer:
         await peer.call(1, "ask_team", question="?")
         await team.answering.wait()
-        await clock.advance(120)
+        await clock.advance(100)
         go.set()
         reply = await peer.reply(1)
     assert reply["result"]["structuredContent"]["answer"] == "4"

@@ -1,0 +1,62 @@
+"""What the figures are measured in: the model's process, team files, and the product's own runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import anyio
+
+from massgen_mcp.runs import Runs
+from massgen_mcp.runs.open import open_runs
+
+__all__ = ["model_server", "opened_runs", "team_file"]
+
+
+@contextmanager
+def model_server(latency: float = 0.0) -> Generator[int]:
+    """The port of a model that takes `latency` seconds for a reply."""
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "benchmarks.model", str(latency)], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def team_file(port: int, models: list[str], *, dead: str | None = None, strategy: str = "auto") -> str:
+    """A team of these models on that port; `dead` names one that listens nowhere."""
+    agents = "".join(
+        f"  - id: a{number}\n    backend:\n      type: chatcompletion\n      model: {model}\n"
+        f"      base_url: http://127.0.0.1:{9 if model == dead else port}/v1\n"
+        "      price: {input: 1, output: 1}\n"
+        for number, model in enumerate(models)
+    )
+    return f"agents:\n{agents}orchestrator: {{strategy: {strategy}}}\n"
+
+
+def _write(folder: Path, teams: Mapping[str, str]) -> None:
+    folder.mkdir()
+    for name, text in teams.items():
+        Path(folder, f"{name}.yaml").write_text(text, encoding="utf-8")
+
+
+@asynccontextmanager
+async def opened_runs(**teams: str) -> AsyncGenerator[Runs]:
+    """The product's runs over these team files, with a journal on disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        configs = Path(folder, "teams")
+        _write(configs, teams)
+        environ = {"MASSGEN_MCP_STATE_DIR": str(Path(folder, "state")), "PATH": "/usr/bin:/bin"}
+        async with anyio.create_task_group() as tasks:
+            async with open_runs(tasks, place="server", config_dirs=[configs], environ=environ) as runs:
+                yield runs
+            tasks.cancel_scope.cancel()

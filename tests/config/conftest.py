@@ -1,0 +1,29 @@
+"""Reading YAML as an operator's file, on a fixed day and with variables that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from massgen_mcp.config.environment import Environment
+from massgen_mcp.config.load import Loaded, Origin, load_text
+
+TODAY = date(2026, 11, 22)
+
+
+@pytest.fixture
+def load() -> Callable[..., Loaded]:
+    def read(text: str, *, origin: Origin = "file", source: Path | None = None, **variables: str) -> Loaded:
+        return load_text(
+            text,
+            environment=Environment.of(variables),
+            origin=origin,
+            name="team",
+            source=source,
+            today=TODAY,
+        )
+
+    return read
