@@ -54,12 +54,18 @@ class LlmEntry(BaseModel):
     """Taken and not used: AG2 1.x has no such cache."""
 
 
+def _not_empty(entries: tuple[LlmEntry, ...]) -> tuple[LlmEntry, ...]:
+    if not entries:
+        raise ValueError("must not be empty")
+    return entries
+
+
 class LlmConfig(BaseModel):
     """`llm_config`: the models an AG2 agent may use, best first."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    config_list: Annotated[tuple[LlmEntry, ...], Field(min_length=1)]
+    config_list: Annotated[tuple[LlmEntry, ...], AfterValidator(_not_empty)]
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(gt=0)] | None = None

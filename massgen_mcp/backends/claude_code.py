@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from massgen_mcp.backends.options import Options as BaseOptions
+from massgen_mcp.backends.options import Names, Options as BaseOptions
 from massgen_mcp.backends.reasoning import Effort
 
 __all__ = ["DANGEROUS_TOOLS", "NATIVE_TOOLS", "Options", "PermissionMode"]
@@ -56,9 +56,9 @@ class Options(BaseOptions):
     """Skip the keys and use the logged-in subscription."""
     allow_dangerous_tools: bool = False
     """Lift `DANGEROUS_TOOLS`; taken from the operator's own file alone."""
-    allowed_tools: tuple[str, ...] | None = None
-    disallowed_tools: tuple[str, ...] = ()
-    exclude_tools: tuple[str, ...] = ()
+    allowed_tools: Names | None = None
+    disallowed_tools: Names = ()
+    exclude_tools: Names = ()
     fallback_model: str | None = None
     max_turns: Annotated[int, Field(gt=0)] | None = None
     max_budget_usd: Annotated[float, Field(gt=0)] | None = None

@@ -37,6 +37,11 @@ class SafetySetting(BaseModel):
     def _category(cls, value: str) -> str:
         return _one_of(value, HARM_CATEGORIES, "harm category")
 
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "OFF" if value is False else value  # OFF without quotes is a boolean in YAML 1.1
+
     @field_validator("threshold", mode="after")
     @classmethod
     def _threshold(cls, value: str) -> str:

@@ -7,13 +7,13 @@ of the file but belong to the agent, not to the provider: see `massgen_mcp.confi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, TypeAlias, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from massgen_mcp.backends.urls import url_problem
 
-__all__ = ["BaseUrl", "Options", "Price", "as_tuples"]
+__all__ = ["BaseUrl", "Names", "Options", "Price", "as_tuples"]
 
 _SET_BY_US = frozenset(
     {
@@ -56,6 +56,14 @@ def as_tuples(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: as_tuples(item) for key, item in cast("Mapping[str, Any]", value).items()}
     return value
+
+
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else as_tuples(value)
+
+
+Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+"""A list of names; one alone may stand without brackets."""
 
 
 def _checked_url(url: str) -> str:

@@ -78,13 +78,13 @@ def footer(result: RunResult, detail: Detail = "summary") -> list[str]:
 
 
 def _ended(result: RunResult) -> str:
+    if result.status == "running":
+        return ""
+    if result.status == "interrupted":
+        return f"The process that drove this run is gone; {_SO_FAR if result.answer else 'it has no answer'}."
     if not result.answer:
         return result.error or f"No agent answered ({result.status})."
-    if result.status == "interrupted":
-        return f"The process that drove this run is gone; {_SO_FAR}."
-    if result.error:
-        return result.error
-    return _STOPPED.get(result.stopped_by, "") if result.status != "completed" else ""
+    return result.error or ("" if result.status == "completed" else _STOPPED.get(result.stopped_by, ""))
 
 
 def _chosen(result: RunResult) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from massgen_mcp.backends.options import as_tuples
+from massgen_mcp.backends.options import Names, as_tuples
 
 __all__ = ["Count", "Names", "Part", "Seconds", "SecretText", "Switch", "as_tuples"]
 
@@ -27,14 +27,8 @@ def _on_off(value: object) -> object:
     return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
 
 
-def _one_or_more(value: object) -> object:
-    return (value,) if isinstance(value, str) else as_tuples(value)
-
-
 Count: TypeAlias = Annotated[int, Field(gt=0)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0)]
 SecretText: TypeAlias = Annotated[SecretStr, BeforeValidator(_text)]
 Switch: TypeAlias = Annotated[bool, BeforeValidator(_on_off)]
 """A switch that may be written `on` and `off`."""
-Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
-"""A list of names; one alone may stand without brackets."""

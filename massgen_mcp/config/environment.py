@@ -9,7 +9,7 @@ import difflib
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dotenv
@@ -31,7 +31,7 @@ class Layer:
     """One place that was looked at. `values` is None when there is no such file, or it can't be read."""
 
     source: str
-    values: Mapping[str, str] | None
+    values: Mapping[str, str] | None = field(repr=False)
     trouble: str = ""
     """Why the file can't be used, when there is one that can't."""
 

@@ -195,8 +195,10 @@ class _Reader:
             elif key in ignored:
                 self._ignored(at, ignored[key], value)
             else:
-                instead = self._instead(key, section)
-                self.problems.append(unknown_key(key, at, known, self.places, instead=instead))
+                more = _EXTRA_BODY if section == "backend" else ""
+                self.problems.append(
+                    unknown_key(key, at, known, self.places, elsewhere=_home(key, section), more=more)
+                )
         return kept
 
     def _ignored(self, path: KeyPath, reason: str, value: Value) -> None:
@@ -204,26 +206,6 @@ class _Reader:
         below = value if path == ("ui",) and isinstance(value, dict) else {}
         for at in [(*path, key) for key in below] or [path]:
             self.problems.append(self.places.problem(at, f"{reason}; not used here", severity="notice"))
-
-    @staticmethod
-    def _instead(key: str, section: str) -> str:
-        if section == "backend":
-            return f"It belongs {MOVED[key]}." if key in MOVED else _EXTRA_BODY
-        if section == "team" and key in V1:
-            return f"That is MassGen's first format: {V1[key]}."
-        if section != "team" and key in TeamKeys.model_fields:
-            return "It belongs at the top of the file."
-        homes = {
-            "orchestrator": Orchestrator,
-            "timeout_settings": Timeouts,
-            "orchestrator.coordination": Coordination,
-        }
-        for home, model in homes.items():
-            if key in model.model_fields and not home.endswith(section):
-                return f"It belongs in `{home}`."
-        if section == "agent" and key in {**Options.model_fields, **AgentTools.model_fields}:
-            return "It belongs in `backend`."
-        return ""
 
     def _validate(
         self, model: type[_Model], value: Value, path: KeyPath, *, shown: Value = None
@@ -378,6 +360,29 @@ class _Reader:
         given = {field: getattr(keys, field) for field in keys.model_fields_set if field != "name"}
         agents = tuple(seat.agent for seat in self.seats)
         return TeamConfig(**given, name=keys.name or name, agents=agents, source=source)
+
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "orchestrator": Orchestrator,
+    "timeout_settings": Timeouts,
+    "orchestrator.coordination": Coordination,
+}
+
+
+def _home(key: str, section: str) -> str:
+    """Where a key that is unknown in this section belongs; empty when it is known nowhere."""
+    if section == "backend":
+        return f"It belongs {MOVED[key]}." if key in MOVED else ""
+    if section == "team" and key in V1:
+        return f"That is MassGen's first format: {V1[key]}."
+    if section != "team" and key in TeamKeys.model_fields:
+        return "It belongs at the top of the file."
+    for home, model in _SECTIONS.items():
+        if key in model.model_fields and not home.endswith(section):
+            return f"It belongs in `{home}`."
+    if section == "agent" and (key in Options.model_fields or key in AgentTools.model_fields):
+        return "It belongs in `backend`."
+    return ""
 
 
 def _first_at_each_place(problems: Iterable[Problem]) -> Iterator[Problem]:

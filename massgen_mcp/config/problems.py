@@ -61,9 +61,12 @@ def _in_file(location: Iterable[str | int], value: Value) -> Iterator[str | int]
     """The location as it is in the file: without the parts that models and unions add."""
     here: Value = value
     parts = list(location)
+    on_the_way = True
     for position, part in enumerate(parts):
+        found = on_the_way
+        on_the_way = False
         if isinstance(here, dict):
-            if isinstance(part, int) and part < len(here):
+            if isinstance(part, int) and found and part < len(here):
                 part = list(here)[part]  # noqa: PLW2901 - a mapping that a model made a list of
             nested = next((key for key in _OWN_FORMS if part not in here and key in here), None)
             if nested is not None and isinstance(here[nested], dict):
@@ -72,10 +75,12 @@ def _in_file(location: Iterable[str | int], value: Value) -> Iterator[str | int]
             if isinstance(here, dict) and part in here:
                 yield part
                 here = here[part]
+                on_the_way = True
                 continue
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             yield part
             here = here[part]
+            on_the_way = True
             continue
         if position == len(parts) - 1 and isinstance(part, str) and isinstance(here, dict):
             yield part
@@ -115,14 +120,12 @@ def _choice(expected: str, value: object) -> tuple[str, str]:
 
 
 def unknown_key(
-    key: str, path: KeyPath, known: Iterable[str], places: Places, *, instead: str = ""
+    key: str, path: KeyPath, known: Iterable[str], places: Places, *, elsewhere: str = "", more: str = ""
 ) -> Problem:
-    """An unknown key, with the one that was probably meant."""
+    """An unknown key, with where it belongs, else with the one that was probably meant."""
     close = difflib.get_close_matches(key, list(known), n=1, cutoff=_CLOSE)
-    hints = [f"Did you mean {close[0]!r}?"] if close else []
-    if instead:
-        hints.append(instead)
-    return places.problem(path, "unknown key.", hint=" ".join(hints))
+    hints = [f"Did you mean {close[0]!r}?"] if close and not elsewhere else []
+    return places.problem(path, "unknown key", hint=" ".join([*hints, elsewhere or more]).strip())
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:

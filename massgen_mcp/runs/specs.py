@@ -32,7 +32,7 @@ def ready_team(
     team = loaded.require(name)
     present, absent = _seated(team, loaded, name)
     words = [str(problem) for problem in loaded.problems if problem.severity == "warning"]
-    away = [f"{agent.id} sat out: {why_not}" for agent, why_not in absent]
+    away = _sat_out(absent)
     return ResolvedTeam(
         name=name,
         agents=tuple(
@@ -100,18 +100,18 @@ def allowance_of(team: TeamConfig, defaults: Allowance) -> Allowance:
 
 def _seated(
     team: TeamConfig, loaded: Loaded, name: str
-) -> tuple[list[AgentConfig], list[tuple[AgentConfig, str]]]:
+) -> tuple[list[AgentConfig], list[tuple[AgentConfig, Readiness]]]:
     """Who takes part, and who sits out and why."""
     states = [(agent, agent_readiness(agent, loaded.environment)) for agent in team.agents]
-    absent = [(agent, state.why) for agent, state in states if agent.optional and not state.ready]
+    absent = [(agent, state) for agent, state in states if agent.optional and not state.ready]
     _refuse_unavailable(loaded, {agent.id for agent, _ in absent}, team, name)
     missing = [(agent, state) for agent, state in states if not agent.optional and not state.ready]
     if missing:
-        raise RequestRefused(_cant_work(name, missing))
-    present = [agent for agent, state in states if state.ready]
+        raise RequestRefused(_cant_work(name, missing, loaded.environment))
+    present = [agent for agent, state in states if state.ready][: team.orchestrator.max_agents]
     needed = team.orchestrator.min_agents
     if len(present) < needed or not present:
-        lines = "".join(f"\n- {agent.id}: {why}" for agent, why in absent)
+        lines = _want_of(absent, loaded.environment)
         raise RequestRefused(
             f'Team "{name}" has {len(present)} agents that can work and needs {max(1, needed)}. '
             f"Nothing was spent.{lines}"
@@ -131,6 +131,28 @@ def _refuse_unavailable(loaded: Loaded, absent: AbstractSet[str], team: TeamConf
         raise ConfigError(wanted, name=name)
 
 
-def _cant_work(name: str, missing: list[tuple[AgentConfig, Readiness]]) -> str:
-    lines = "".join(f"\n- {agent.id}: {state.why}. {state.remedy}" for agent, state in missing)
-    return f"Team \"{name}\" can't start, since these agents can't work. Nothing was spent.{lines}"
+def _cant_work(name: str, missing: list[tuple[AgentConfig, Readiness]], environment: Environment) -> str:
+    head = f"Team \"{name}\" can't start, since these agents can't work. Nothing was spent."
+    lines = "".join(f"\n- {agent.id}: {_short(state)} {state.remedy}".rstrip() for agent, state in missing)
+    return f"{head}{lines}\n({environment.where()})"
+
+
+def _short(state: Readiness) -> str:
+    """Why it can't work, without the places looked at: these are said once for all."""
+    names = " or ".join(state.variables)
+    return f"{names} is not set." if state.key == "missing" and names else f"{state.why}."
+
+
+def _want_of(absent: list[tuple[AgentConfig, Readiness]], environment: Environment) -> str:
+    """What would make one of these optional agents work."""
+    names = dict.fromkeys(name for _, state in absent if state.key == "missing" for name in state.variables)
+    others = [f"{agent.id}: {state.why}" for agent, state in absent if state.key != "missing"]
+    lines = [f"Set one of {', '.join(names)} ({environment.where()})."] if names else []
+    return "".join(f"\n- {line}" for line in [*lines, *others])
+
+
+def _sat_out(absent: list[tuple[AgentConfig, Readiness]]) -> list[str]:
+    """One sentence for all who have no key, one each for other reasons."""
+    keyless = [agent.id for agent, state in absent if state.key == "missing"]
+    words = [f"Sat out for want of a key: {', '.join(keyless)}."] if keyless else []
+    return words + [f"{agent.id} sat out: {state.why}" for agent, state in absent if state.key != "missing"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -24,6 +25,7 @@ from massgen_mcp.server.arguments import (
 )
 from massgen_mcp.server.hosts import default_wait
 from massgen_mcp.server.looks import latest_runs, look, records_of
+from massgen_mcp.server.presence import Presence
 from massgen_mcp.server.progress import wait_reporting
 from massgen_mcp.server.replies import data_reply, refusal, run_reply
 from massgen_mcp.server.service import Service
@@ -49,18 +51,20 @@ class _Call:
         """What all calls share."""
         return self.ctx.lifespan_context
 
+    def presence(self) -> AbstractContextManager[Presence]:
+        """This call as one that waits: if it is cancelled, the fate of the run named in it is decided."""
+        return self.service.presences.of(self.ctx)
+
     async def wait(self, runs: Runs, handle: RunHandle, seconds: float | None) -> RunResult:
-        """Wait for a run, telling the caller how it goes. A cancelled call decides the run's fate."""
-        with self.service.presences.of(self.ctx) as presence:
-            presence.run = handle
-            return await wait_reporting(
-                handle,
-                seconds,
-                self._report,
-                clock=self.service.clock,
-                past=lambda: records_of(runs, handle.run_id),
-                redact=runs.secrets.redact,
-            )
+        """Wait for a run, telling the caller how it goes."""
+        return await wait_reporting(
+            handle,
+            seconds,
+            self._report,
+            clock=self.service.clock,
+            past=lambda: records_of(runs, handle.run_id),
+            redact=runs.secrets.redact,
+        )
 
     async def _report(self, count: float, line: str) -> None:
         await self.ctx.session.report_progress(count, message=line)
@@ -95,8 +99,9 @@ async def _ask_team(call: _Call) -> types.CallToolResult:
     )
     seconds = default_wait(call.ctx) if given.wait_seconds is None else given.wait_seconds
     runs = await call.service.runs()
-    handle = await runs.start(ask)
-    result = await call.wait(runs, handle, seconds)
+    with call.presence() as presence:
+        handle = presence.run = await runs.start(ask)
+        result = await call.wait(runs, handle, seconds)
     no_answer = result.status != "running" and not result.answer
     return run_reply(result, runs.secrets, detail=given.detail or "summary", is_error=no_answer)
 
@@ -109,7 +114,9 @@ async def _get_run(call: _Call) -> types.CallToolResult:
     seconds = given.wait_seconds or 0.0
     handle = runs.live(given.run_id)
     if handle is not None and seconds:
-        result = await call.wait(runs, handle, seconds)
+        with call.presence() as presence:
+            presence.run = handle
+            result = await call.wait(runs, handle, seconds)
     else:
         result = await runs.wait(given.run_id, seconds)
     return await look(runs, result, given)

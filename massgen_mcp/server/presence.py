@@ -24,7 +24,7 @@ from massgen_mcp.errors import RequestRefused
 if TYPE_CHECKING:
     from massgen_mcp.runs import RunHandle
 
-__all__ = ["Departure", "Presences", "why_left"]
+__all__ = ["Departure", "Presence", "Presences", "why_left"]
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def why_left(reason: str | None) -> Departure:
 
 
 @dataclass(slots=True)
-class _Presence:
+class Presence:
     """One call that waits, or has just been cancelled."""
 
     run: RunHandle | None = None
@@ -63,10 +63,10 @@ class Presences:
     def __init__(self, tasks: TaskGroup, clock: Clock) -> None:
         self._tasks = tasks
         self._clock = clock
-        self._here: dict[_Caller, _Presence] = {}
+        self._here: dict[_Caller, Presence] = {}
 
     @contextmanager
-    def of(self, ctx: ServerRequestContext[Any, Any]) -> Generator[_Presence]:
+    def of(self, ctx: ServerRequestContext[Any, Any]) -> Generator[Presence]:
         """The presence of this call. Name the run in it; if the call is cancelled, the run's fate is decided.
 
         Raises:
@@ -77,7 +77,7 @@ class Presences:
             raise RequestRefused(
                 f"Request id {ctx.request_id!r} is in use by a call that is under way. Nothing was spent."
             )
-        presence = self._here[caller] = _Presence()
+        presence = self._here[caller] = Presence()
         try:
             yield presence
         except anyio.get_cancelled_exc_class():
@@ -98,7 +98,7 @@ class Presences:
             presence.reason = reason
             presence.told.set()
 
-    async def _left(self, caller: _Caller, presence: _Presence) -> None:
+    async def _left(self, caller: _Caller, presence: Presence) -> None:
         with anyio.move_on_after(_REASON_SECONDS):
             await presence.told.wait()
         del self._here[caller]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.chat import Backend, Options, connect
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.retry import ask
@@ -64,12 +65,12 @@ async def open_chat(
     return await connect(Options.model_validate(block), context)
 
 
-async def deltas_of(backend: Backend, request: Request = REQUEST) -> list[Delta]:
+async def deltas_of(backend: ModelBackend, request: Request = REQUEST) -> list[Delta]:
     """All deltas of one attempt."""
     async with backend.stream(request) as deltas:
         return [delta async for delta in deltas]
 
 
-async def reply_of(backend: Backend, request: Request = REQUEST, **options: Any) -> Reply:
+async def reply_of(backend: ModelBackend, request: Request = REQUEST, **options: Any) -> Reply:
     """One reply through the retry layer, on the machine's clock."""
     return await ask(backend, request, clock=SystemClock(), random=Random(1), **options)

@@ -250,10 +250,10 @@ async def test_a_compatible_api_needs_an_address(pool: Pool) -> None:
 
 
 async def _key_sent(
-    pool: Pool, server: Wire, type: str, options: dict[str, Any], environ: dict[str, str]
+    pool: Pool, server: Wire, kind: str, options: dict[str, Any], environ: dict[str, str]
 ) -> str:
-    block = {"type": type, "model": "m", "base_url": server.url, **options}
-    await deltas_of(await connect(Options.model_validate(block), make_context(type, pool, environ=environ)))
+    block = {"type": kind, "model": "m", "base_url": server.url, **options}
+    await deltas_of(await connect(Options.model_validate(block), make_context(kind, pool, environ=environ)))
     return server.requests[-1].headers["authorization"].removeprefix("Bearer ")
 
 

@@ -84,7 +84,7 @@ class _Maker:
         *,
         place: Literal["terminal", "server"],
         config_dirs: Sequence[Path] = (),
-        environ: Mapping[str, str] = MappingProxyType({}),  # noqa: B008 - immutable
+        environ: Mapping[str, str] = MappingProxyType({}),
     ) -> AsyncGenerator[Runs]:
         self.terminal.made.append((place, config_dirs, environ))
         async with self.team(tasks) as runs:

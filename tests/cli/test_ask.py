@@ -13,7 +13,7 @@ import pytest
 
 from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.errors import BackendError, ConfigError, JournalError, Problem
-from massgen_mcp.journal import Journal
+from massgen_mcp.journal import Journal, open_journal
 from massgen_mcp.runs import Allowance, Ask, ResolvedTeam
 from massgen_mcp.team import AgentSpec
 from tests.cli.terminal import Terminal
@@ -215,6 +215,15 @@ def test_the_second_ctrl_c_leaves_the_run(terminal: Terminal):
     assert "Left it. What it has so far: massgen-mcp runs show " in ended.err
 
 
+def test_what_a_left_run_had_is_kept_and_shown(terminal: Terminal, tmp_path: Path):
+    scripts = {"a": ["answer: 4"], "b": [After(anyio.Event(), "answer: 5")]}
+    team = _Interrupted(scripts, signals=(signal.SIGINT, signal.SIGINT), folder=tmp_path)
+    left = terminal.run(team, "ask", "2 + 2?").err
+    (run_id,) = re.findall(r"runs show (\S+) --answers", left)
+    shown = terminal.run(team, "runs", "show", run_id).out
+    assert shown.startswith("4\n\nThe process that drove this run is gone; this is the best answer so far.\n")
+
+
 def test_ctrl_c_before_there_is_a_run_is_four(terminal: Terminal):
     ended = terminal.run(_InterruptedEarly(AGREED), "ask", "2 + 2?")
     assert (ended.code, ended.out) == (4, "")
@@ -318,6 +327,13 @@ class _Interrupted(ScriptedTeam):
     """Signals come as soon as there is an answer."""
 
     signals: tuple[signal.Signals, ...] = ()
+    folder: Path | None = None
+    """Where the journal is kept; in memory without one."""
+
+    async def _open_journal(self) -> Journal:
+        if self.folder is not None:
+            self.journal = await open_journal(self.folder, clock=self.clock)
+        return await super()._open_journal()
 
     async def _open_backend(self, spec: AgentSpec) -> ModelBackend:
         if spec.id == "b":

@@ -19,7 +19,7 @@ from massgen_mcp.cli import main
 from massgen_mcp.errors import BackendError
 from massgen_mcp.journal import Journal, open_journal
 from massgen_mcp.runs import Ask
-from tests.cli.terminal import Terminal
+from tests.cli.terminal import Ended, Terminal
 from tests.teams import After, Script, ScriptedTeam
 
 VOTED: Mapping[str, Script] = {
@@ -324,6 +324,31 @@ async def test_a_run_in_motion_elsewhere_can_be_looked_at_and_stopped(terminal: 
         assert stopped.out == (
             f"Run {handle.run_id} is cancelled. What it has: massgen-mcp runs show {handle.run_id}\n"
         )
+
+
+@pytest.mark.anyio
+async def test_a_run_in_motion_elsewhere_can_be_followed_to_its_end(terminal: Terminal, tmp_path: Path):
+    held = anyio.Event()
+    team = Kept({"a": ["answer: 4"], "b": [After(held, "answer: 4")]}, folder=tmp_path)
+    other = Kept({}, folder=tmp_path)
+    followed: list[Ended] = []
+
+    async def follow() -> None:
+        followed.append(await anyio.to_thread.run_sync(terminal.run, other, "runs", "show", "--follow"))
+
+    async with anyio.create_task_group() as tasks, team(tasks) as runs:
+        handle = await runs.start(Ask(question="2 + 2?"))
+        await team.answering.wait()
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(follow)
+            with anyio.fail_after(10):
+                while not other.journal:
+                    await anyio.sleep(0.01)
+            held.set()
+            await handle.wait()
+    assert re.search(r"^a answered \(1/2\)", followed[0].err, re.MULTILINE)
+    assert "completed: a's answer (the answers agree)" in followed[0].err
+    assert followed[0].out.startswith("4\n")
 
 
 def test_cancelling_a_run_that_is_over_says_so(terminal: Terminal, kept: Kept):

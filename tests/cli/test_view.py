@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from massgen_mcp.cli.spectator import Spectator
 from massgen_mcp.cli.view import Frame, Lane, draw
 from massgen_mcp.errors import BackendError
+from massgen_mcp.journal import Record
 from massgen_mcp.runs import Ask, RunHandle
 from tests.teams import After, scripted_runs
 
@@ -147,6 +148,9 @@ async def test_a_spectator_follows_a_run_from_answers_to_votes():
         assert last["c"] == "Agent 'c': no key."
         assert "for b: it counts" in [lane.newest for frame in seen for lane in frame.lanes]
         assert all(lane.seconds >= 0 for lane in seen[-1].lanes)
+        body = {"agent": "a", "name": "read_file"}
+        spectator.hear(Record(run_id=handle.run_id, seq=99, at=0, kind="ToolStarted", body=body))
+        assert spectator.frame().lanes[0].newest == "uses read_file"
 
 
 async def _watch(handle: RunHandle, spectator: Spectator, held: anyio.Event) -> list[Frame]:

@@ -10,7 +10,7 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from massgen_mcp.clock import ScriptedClock
-from massgen_mcp.runs import RunHandle
+from massgen_mcp.runs import RunHandle, RunResult
 from massgen_mcp.server.app import build_server
 from massgen_mcp.server.presence import why_left
 from tests.server.peers import ERAS, Era, Peer, connected
@@ -42,6 +42,13 @@ def run_of(team: ScriptedTeam) -> RunHandle:
     return handle
 
 
+async def over(clock: ScriptedClock, handle: RunHandle) -> RunResult:
+    """The result, without being one who waits for it."""
+    while handle.result is None:
+        await clock.advance(0)
+    return handle.result
+
+
 async def settled(clock: ScriptedClock, handle: RunHandle, *, waiting: int = 0) -> None:
     """Let messages arrive and their effects come about."""
     while handle.waiting != waiting:
@@ -58,7 +65,7 @@ async def test_a_users_cancel_stops_the_run(era: Era, reason: str):
     async with connected(server_of(team), era) as peer:
         handle = await begin(team, peer)
         await peer.cancel(1, reason)
-        result = await handle.wait()
+        result = await over(clock, handle)
     assert (result.stopped_by, result.answer) == ("cancelled", "4")
 
 
@@ -92,7 +99,7 @@ async def test_without_a_known_reason_the_run_goes_on_for_a_minute(era: Era, rea
         await clock.advance(59)
         assert handle.result is None
         await clock.advance(1)
-        result = await handle.wait()
+        result = await over(clock, handle)
     assert result.stopped_by == "cancelled"
 
 
@@ -127,7 +134,7 @@ async def test_a_cancel_leaves_a_run_alone_that_somebody_else_waits_for(era: Era
         await settled(clock, handle, waiting=1)
         assert handle.result is None
         await peer.cancel(2, "user-cancel")
-        result = await handle.wait()
+        result = await over(clock, handle)
     assert result.stopped_by == "cancelled"
 
 
@@ -138,7 +145,7 @@ async def test_a_cancelled_call_is_not_answered(era: Era):
     async with connected(server_of(team), era) as peer:
         handle = await begin(team, peer)
         await peer.cancel(1, "user-cancel")
-        await handle.wait()
+        await over(clock, handle)
         await peer.call(2, "get_run", run_id=handle.run_id)
         await peer.reply(2)
         assert 1 not in peer._replies

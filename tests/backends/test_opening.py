@@ -1,0 +1,160 @@
+"""From a team file's block to a backend, and the packages and prices it needs on the way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from massgen_mcp.backends.info import BackendInfo
+from massgen_mcp.backends.open import open_backend
+from massgen_mcp.backends.options import Options, Price
+from massgen_mcp.backends.pool import Pool
+from massgen_mcp.backends.prices import Prices, cost_at
+from massgen_mcp.backends.registry import BACKENDS, options_class
+from massgen_mcp.backends.retry import ask
+from massgen_mcp.backends.scripted import Backend as Scripted, Options as ScriptedOptions
+from massgen_mcp.backends.sdk import load
+from massgen_mcp.clock import SystemClock
+from massgen_mcp.errors import BackendError
+from massgen_mcp.messages import Message, Request, parse_arguments
+from massgen_mcp.secrets import Secrets
+from massgen_mcp.usage import Usage
+from tests.backends.chats import HELLO, KEY, reply_of
+from tests.backends.wire import make_context, wire
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = Request(messages=(Message(role="user", text="hi"),))
+USAGE = Usage(requests=1, input=1_000_000, output=100_000, cached=400_000)
+
+
+async def test_a_row_s_module_is_opened_with_the_options(pool: Pool) -> None:
+    secrets = Secrets()
+    async with wire(HELLO) as server:
+        options = options_of("vllm", model="m", base_url=server.url, api_key=KEY)
+        backend = await open_backend(options, make_context("vllm", pool, secrets=secrets))
+        assert (await reply_of(backend)).text == "Hello."
+        await backend.aclose()
+    assert KEY not in secrets.redact(f"x {KEY} x")
+
+
+def options_of(kind: str, **block: object) -> Options:
+    return options_class(BACKENDS[kind]).model_validate({"type": kind, **block})
+
+
+async def test_a_key_from_the_environment_is_a_secret_from_then_on(pool: Pool) -> None:
+    secrets = Secrets()
+    context = make_context("groq", pool, secrets=secrets, environ={"GROQ_API_KEY": KEY})
+    await open_backend(options_of("groq"), context)
+    assert secrets.redact(KEY) == "[GROQ_API_KEY]"
+
+
+async def test_a_row_that_is_not_run_yet_says_so(pool: Pool) -> None:
+    info = BackendInfo(type="later", title="Later", vendor="x", module="nothing", executes=False)
+    context = make_context("scripted", pool)
+    with pytest.raises(BackendError, match=r"Later \(later\) can't answer in this version") as caught:
+        await open_backend(Options(type="later"), replace(context, info=info))
+    assert (caught.value.kind, caught.value.connected) == ("unavailable", False)
+
+
+async def test_a_team_file_can_hold_the_replies(pool: Pool) -> None:
+    options = ScriptedOptions.model_validate(
+        {
+            "type": "scripted",
+            "replies": [
+                "plain text",
+                {"calls": [{"name": "vote", "arguments": {"answer": "agent1.1"}}]},
+                {"error": {"kind": "auth", "message": "No."}},
+            ],
+            "loop": True,
+        }
+    )
+    backend = await open_backend(options, make_context("scripted", pool, clock=SystemClock()))
+    assert isinstance(backend, Scripted)
+    first, second = await reply_of(backend), await reply_of(backend)
+    assert first.text == "plain text"
+    assert parse_arguments(second.calls[0]) == {"answer": "agent1.1"}
+    for _ in range(2):
+        with pytest.raises(BackendError, match=r"No\.") as caught:
+            await reply_of(backend)
+        assert (caught.value.attempts, caught.value.requests) == (1, 1)
+        assert (await reply_of(backend)).text == "plain text"
+        await reply_of(backend)
+    await backend.aclose()
+
+
+async def test_a_script_that_is_over_says_so(pool: Pool) -> None:
+    backend = await open_backend(ScriptedOptions(type="scripted", loop=True), make_context("scripted", pool))
+    with pytest.raises(BackendError, match="has 0 replies, and one more was asked for"):
+        await ask(backend, REQUEST, clock=SystemClock(), random=Random(1))
+
+
+async def test_a_package_is_loaded_once() -> None:
+    assert await load("openai") is await load("openai")
+
+
+async def test_a_missing_package_names_what_to_install() -> None:
+    with pytest.raises(BackendError) as caught:
+        await load("no_such_vendor", extra="local")
+    assert str(caught.value) == (
+        "The package 'no_such_vendor' is not installed. Install it: pip install 'massgen-mcp[local]'."
+    )
+    assert (caught.value.kind, caught.value.connected) == ("unavailable", False)
+
+
+async def test_a_package_that_breaks_while_loading_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_vendor.py").write_text("import missing_part")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(BackendError, match=r"can't be loaded here \(No module named 'missing_part'\)"):
+        await load("half_vendor")
+
+
+def test_no_vendor_s_package_is_loaded_before_a_backend_is_opened() -> None:
+    program = (
+        "import sys, massgen_mcp.backends.chat, massgen_mcp.backends.retry, massgen_mcp.backends.open,"
+        " massgen_mcp.backends.prices, massgen_mcp.backends.scripted\n"
+        "print([name for name in ('openai', 'anthropic', 'google.genai', 'genai_prices', 'opentelemetry')"
+        " if name in sys.modules])"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+async def cost(
+    kind: str, *, served: str = "", usage: Usage = USAGE, **block: object
+) -> tuple[float | None, str]:
+    return await Prices().cost(
+        BACKENDS[kind], Options.model_validate({"type": kind, **block}), usage, served=served
+    )
+
+
+async def test_prices_come_from_the_file_the_row_or_the_table() -> None:
+    assert await cost("groq", price={"input": 1, "output": 10}) == (2.0, "config")
+    assert await cost("vllm", model="m") == (0.0, "free")
+    assert await cost("chatcompletion", model="m") == (None, "unknown")
+    assert await cost("groq", model="no-such-model") == (None, "unknown")
+    known, source = await cost("openai", model="gpt-4o")
+    assert source == "table"
+    assert known is not None
+    assert known > 0
+    assert (await cost("openai", model="gpt-4o", served="brand-new-name")) == (known, "table")
+    assert (await cost("openai", model="my-name", served="gpt-4o")) == (known, "table")
+
+
+async def test_a_strange_usage_is_priced_as_far_as_it_makes_sense() -> None:
+    odd = Usage(requests=1, input=100, output=5, cached=900, cache_write=50)
+    assert (await cost("openai", model="gpt-4o", usage=odd))[1] == "table"
+
+
+def test_what_the_cache_gave_has_its_own_price() -> None:
+    assert cost_at(Price(input=1, output=10, cached=0.5), USAGE) == pytest.approx(0.6 + 0.2 + 1.0)
+    assert cost_at(Price(input=1, output=10), USAGE) == pytest.approx(2.0)
