@@ -221,7 +221,8 @@ def test_what_a_left_run_had_is_kept_and_shown(terminal: Terminal, tmp_path: Pat
     left = terminal.run(team, "ask", "2 + 2?").err
     (run_id,) = re.findall(r"runs show (\S+) --answers", left)
     shown = terminal.run(team, "runs", "show", run_id).out
-    assert shown.startswith("4\n\nThe process that drove this run is gone; this is the best answer so far.\n")
+    assert shown.startswith("4\n\n")
+    assert "this is the best answer so far." in shown
 
 
 def test_ctrl_c_before_there_is_a_run_is_four(terminal: Terminal):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -34,9 +35,12 @@ class Kept(ScriptedTeam):
     """A team whose journal is on disk, as another process would find it."""
 
     folder: Path = field(default_factory=Path)
+    found: threading.Event = field(default_factory=threading.Event)
+    """Set when the journal is open."""
 
     async def _open_journal(self) -> Journal:
         self.journal = await open_journal(self.folder, clock=self.clock)
+        self.found.set()
         return self.journal
 
 
@@ -341,9 +345,7 @@ async def test_a_run_in_motion_elsewhere_can_be_followed_to_its_end(terminal: Te
         await team.answering.wait()
         async with anyio.create_task_group() as watching:
             watching.start_soon(follow)
-            with anyio.fail_after(10):
-                while not other.journal:
-                    await anyio.sleep(0.01)
+            assert await anyio.to_thread.run_sync(other.found.wait, 10)
             held.set()
             await handle.wait()
     assert re.search(r"^a answered \(1/2\)", followed[0].err, re.MULTILINE)
