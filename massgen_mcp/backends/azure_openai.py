@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
-from massgen_mcp.backends.options import BaseUrl, Options as BaseOptions
-from massgen_mcp.backends.reasoning import Reasoning, TextStyle
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-__all__ = ["V1_API_VERSIONS", "Options"]
+import httpx2
+
+from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.chat import Backend as ChatBackend, Options as ChatOptions
+from massgen_mcp.backends.context import BackendContext
+from massgen_mcp.backends.failures import Failures
+from massgen_mcp.backends.keys import find_key
+from massgen_mcp.backends.openai_sdk import sdk_errors
+from massgen_mcp.backends.options import BaseUrl
+from massgen_mcp.backends.pool import TIMEOUT, Pool
+from massgen_mcp.backends.responses_backend import Place
+from massgen_mcp.backends.responses_open import CODE_INTERPRETER, WEB_SEARCH, open_responses, wants_code
+from massgen_mcp.backends.responses_options import ResponsesOptions
+from massgen_mcp.backends.sdk import load
+from massgen_mcp.backends.servers import find_title
+from massgen_mcp.backends.urls import host_of, is_loopback, url_problem
+from massgen_mcp.errors import BackendError
+
+if TYPE_CHECKING:
+    from openai import AsyncAzureOpenAI
+
+__all__ = ["V1_API_VERSIONS", "Options", "connect"]
 
 V1_API_VERSIONS = ("v1", "preview", "latest")
 """Values of `api_version` that mean the v1 API; an absent one means it too."""
 
+_ENDPOINT = "AZURE_OPENAI_ENDPOINT"
+_VERSION = "AZURE_OPENAI_API_VERSION"
+_PREVIEW = "preview"
+"""The one version that the v1 API wants to be told."""
 
-class Options(BaseOptions):
+
+class Options(ResponsesOptions):
     """The backend block of `type: azure_openai`.
 
-    The file wins over `AZURE_OPENAI_ENDPOINT` and `AZURE_OPENAI_API_VERSION`.
+    The file wins over `AZURE_OPENAI_ENDPOINT` and `AZURE_OPENAI_API_VERSION`. Deployments' chat completions
+    take `effort` alone of `reasoning`.
     """
 
     deployment_name: str | None = None
@@ -22,9 +50,6 @@ class Options(BaseOptions):
     azure_endpoint: BaseUrl | None = None
     """Another name of `base_url`."""
     api_version: str | None = None
-    text: TextStyle | None = None
-    reasoning: Reasoning | None = None
-    parallel_tool_calls: bool | None = None
 
     @property
     def deployment(self) -> str | None:
@@ -40,3 +65,125 @@ class Options(BaseOptions):
         """Whether the v1 API is meant, which has the built-in tools; deployments' chat has not."""
         version = self.api_version or environment_version
         return version is None or version in V1_API_VERSIONS
+
+
+async def connect(options: Options, context: BackendContext) -> ModelBackend:
+    """A backend ready to be asked, on the route that the API version means.
+
+    Raises:
+        BackendError: no resource or deployment is named, its address may not be used, a key is missing, or
+            a built-in tool is asked for where there is none.
+    """
+    resource, context = _resource(options, context)
+    deployment = options.deployment
+    if deployment is None:
+        raise _unset("No deployment is named for Azure OpenAI", "Give `deployment_name`.")
+    version = options.api_version or context.environ.get(_VERSION) or None
+    if version is None or options.is_v1(version):
+        return await _open_v1(options, context, resource, deployment, version)
+    return await _open_chat(options, context, resource, deployment, version)
+
+
+def _resource(options: Options, context: BackendContext) -> tuple[str, BackendContext]:
+    """The resource's address without a path of the API; the key of the environment may go to its endpoint."""
+    address = options.endpoint
+    if address is None:
+        address = context.environ.get(_ENDPOINT, "").strip()
+        if not address:
+            raise _unset("No Azure resource is named", f"Set {_ENDPOINT}, or give `azure_endpoint`.")
+        hosts = (*context.info.hosts, host_of(address))
+        context = replace(context, info=replace(context.info, hosts=hosts))
+    if refused := url_problem(address):
+        raise _unset(f"The address of the Azure resource: {refused}", f"Correct {_ENDPOINT}.")
+    context.pool.allow_http(host_of(address))
+    url = httpx2.URL(address)
+    root = url.path.partition("/openai")[0].rstrip("/")
+    return str(url.copy_with(path=root or "/", query=None, fragment=None)).rstrip("/"), context
+
+
+def _unset(what: str, remedy: str) -> BackendError:
+    return BackendError(f"{what}. {remedy}", kind="bad_request", remedy=remedy, connected=False)
+
+
+async def _open_v1(
+    options: Options, context: BackendContext, resource: str, deployment: str, version: str | None
+) -> ModelBackend:
+    tools = [WEB_SEARCH] if options.enable_web_search else []
+    tools += [CODE_INTERPRETER] if wants_code(options) else []
+    place = Place(
+        base_url=f"{resource}/openai/v1/",
+        model=deployment,
+        tools=tools,
+        query={"api-version": _PREVIEW} if version == _PREVIEW else {},
+    )
+    return await open_responses(options, context, place)
+
+
+async def _open_chat(
+    options: Options, context: BackendContext, resource: str, deployment: str, version: str
+) -> ModelBackend:
+    key, source = find_key(options, context, resource)
+    failures = Failures(
+        title=await find_title(context, resource, key),
+        model=deployment,
+        key=source,
+        secrets=context.secrets,
+        clock=context.clock,
+        local=is_loopback(host_of(resource)),
+    )
+    if options.enable_web_search or wants_code(options):
+        what = "Chat completions of an Azure deployment have no built-in tools"
+        remedy = "Use `api_version: v1`, or remove enable_web_search and enable_code_interpreter."
+        raise failures.make("bad_request", what, remedy=remedy, connected=False)
+    if refused := context.pool.refuse_url(resource):
+        what = "`azure_endpoint` can't be used"
+        raise failures.make("bad_request", what, words=refused, remedy="Correct it.", connected=False)
+    client = await _azure_client(
+        context.pool, key=key, resource=resource, deployment=deployment, version=version
+    )
+    client._custom_headers = dict(options.extra_headers)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public setter
+    sdk = await load("openai.types.chat")
+    await load("openai.resources.chat.completions")
+    return ChatBackend(
+        options=_chat_options(options),
+        info=context.info,
+        model=deployment,
+        client=client,
+        failures=failures,
+        pause=context.pool.pause(resource, key),
+        refused=context.pool.refused_parameters(resource, deployment),
+        errors=await sdk_errors(),
+        chunk=sdk.ChatCompletionChunk,
+    )
+
+
+async def _azure_client(
+    pool: Pool, *, key: str, resource: str, deployment: str, version: str
+) -> AsyncAzureOpenAI:
+    """A client that asks once, over the shared pool, and takes nothing from the environment. Never close it."""
+    sdk = await load("openai")
+    client: AsyncAzureOpenAI = sdk.AsyncAzureOpenAI(
+        api_key=key,
+        azure_endpoint=resource,
+        azure_deployment=quote(deployment, safe=""),
+        api_version=version,
+        http_client=await pool.client(),
+        max_retries=0,
+        timeout=TIMEOUT,
+    )
+    # Filled from variables that are meant for OpenAI alone.
+    client.organization = client.project = client.admin_api_key = None
+    return client
+
+
+def _chat_options(options: Options) -> ChatOptions:
+    return ChatOptions(
+        type=options.type,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        max_tokens=options.max_tokens,
+        verbosity=options.text.verbosity if options.text else None,
+        reasoning_effort=options.reasoning.effort if options.reasoning else None,
+        parallel_tool_calls=options.parallel_tool_calls,
+        extra_body=options.extra_body,
+    )

@@ -16,7 +16,7 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from massgen_mcp.errors import BackendError, FailureKind
-from massgen_mcp.workspace.children import Child, ChildLost, launch, own_environment
+from massgen_mcp.workspace.children import Child, ChildLost, launch
 
 __all__ = ["Done", "Engine", "EngineSpec", "Event", "Facts", "Working", "Written", "lease", "release"]
 
@@ -158,7 +158,7 @@ class Engine:
             raise self._failure("unavailable", f"ended {self._losses} times in a row", _ANOTHER)
         spec = self.spec
         try:
-            child = await launch(spec.command, environ=own_environment(dict(spec.environ)))
+            child = await launch(spec.command, environ=dict(spec.environ))
         except OSError as error:
             raise self._failure("unavailable", f"can't be started ({error})", _INSTALL) from error
         try:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import httpx2
 
-from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.info import BackendInfo
-from massgen_mcp.backends.keys import find_key
-from massgen_mcp.backends.openai_sdk import explain, open_client, sdk_errors
+from massgen_mcp.backends.openai_sdk import explain
 from massgen_mcp.backends.pause import SharedPause
 from massgen_mcp.backends.responses_options import ResponsesOptions
 from massgen_mcp.backends.responses_parameters import ENCRYPTED, Parameters, refused_by
-from massgen_mcp.backends.responses_reading import Reading, event_of, failure_of
+from massgen_mcp.backends.responses_reading import Reading, event_of, failure_of, is_refusal
 from massgen_mcp.backends.responses_wire import (
     Item,
     items_of,
@@ -28,17 +26,14 @@ from massgen_mcp.backends.responses_wire import (
     to_tool_choice,
     to_tools,
 )
-from massgen_mcp.backends.sdk import load
-from massgen_mcp.backends.servers import find_address, find_title
 from massgen_mcp.backends.signs import words_of
-from massgen_mcp.backends.urls import host_of, is_loopback
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Request
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
 
-__all__ = ["Backend", "Place", "find_base_url", "open_responses", "web_and_code"]
+__all__ = ["Backend", "Place"]
 
 _UNPROCESSABLE = (400, 422)
 _MOST_REFUSALS = 6
@@ -46,7 +41,9 @@ _MOST_REFUSALS = 6
 _DRAIN = 1.0
 """Seconds for the end of a body after the last event, so that the connection can be used again."""
 _DEEP = frozenset({"high", "xhigh", "max"})
-_STALE = re.compile(r"encrypted content .{0,200}could not be|items are not persisted", re.IGNORECASE | re.DOTALL)
+_STALE = re.compile(
+    r"encrypted content .{0,200}could not be|items are not persisted", re.IGNORECASE | re.DOTALL
+)
 _NOT_ASKED_FOR = frozenset({"include"})
 """Parameters no team file sets, so that nobody is told when a model does without."""
 
@@ -62,6 +59,8 @@ class Place:
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Those that this provider alone takes."""
     query: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What follows the `?` of the address."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Backend:
@@ -225,14 +224,18 @@ class Backend:
 
     def _left_out(self, parameters: Parameters) -> tuple[str, ...]:
         told = (name for name in parameters.left_out if name not in _NOT_ASKED_FOR)
-        return tuple(f"{self._failures.title} does not take {name} for {self.model}; left out." for name in told)
+        return tuple(
+            f"{self._failures.title} does not take {name} for {self.model}; left out." for name in told
+        )
 
     def _explain(self, error: Exception) -> BackendError:
         """One of the SDK's errors as ours."""
         body: object = getattr(error, "body", None)
+        if body and getattr(error, "status_code", None) is None:
+            return failure_of(body, self._failures)
         failure = explain(error, self._failures)
-        if failure.kind == "bad_request" or getattr(error, "status_code", None) is None:
-            return failure_of(body, self._failures) if _is_report(body, failure) else failure
+        if failure.kind == "bad_request" and is_refusal(getattr(error, "code", None)):
+            return self._failures.declined(words_of(body))
         return failure
 
     def _is_whole(self, response: httpx2.Response) -> bool:

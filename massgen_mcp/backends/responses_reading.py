@@ -18,7 +18,7 @@ from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, ReasoningDelta, Reply, TextDelta, ToolCall
 from massgen_mcp.usage import Usage
 
-__all__ = ["Reading", "event_of", "failure_of", "read_usage"]
+__all__ = ["Reading", "event_of", "failure_of", "is_refusal", "read_usage"]
 
 _NEEDED = frozenset({"message", "function_call"})
 """Kinds of items that a reply may not lose."""
@@ -66,7 +66,9 @@ class Reading:
                 self._begun[_mapping(fields.get("item")).get("type")] += 1
             case "response.output_item.done":
                 self._done.append((_number(fields.get("output_index")), _mapping(fields.get("item"))))
-            case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" as end:
+            case (
+                "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" as end
+            ):
                 self._end(end.removeprefix("response."), _mapping(fields.get("response")))
             case "error":
                 raise failure_of(fields.get("error") or fields, self._failures)
@@ -176,13 +178,17 @@ def event_of(data: bytes, failures: Failures) -> Item:
 
 def failure_of(error: object, failures: Failures) -> BackendError:
     """An error that a provider reports inside a response."""
-    code = str(_mapping(error).get("code") or "")
-    words = words_of(error)
-    if "policy" in code or code in {"invalid_prompt", "content_filter"}:
+    code, words = str(_mapping(error).get("code") or ""), words_of(error)
+    if is_refusal(code):
         return failures.declined(words or code)
     if code.startswith(_CALLERS_FAULT):
         return failures.status(400, words or code, code=code)
     return failures.reported(error)
+
+
+def is_refusal(code: object) -> bool:
+    """Whether a provider's code of an error means that it declined."""
+    return isinstance(code, str) and ("policy" in code or code in {"invalid_prompt", "content_filter"})
 
 
 def read_usage(usage: object, *, requests: int = 1) -> Usage:

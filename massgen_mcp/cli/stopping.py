@@ -12,6 +12,8 @@ from massgen_mcp.runs import RunHandle
 
 __all__ = ["Stopping"]
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Stopping:
     """The wish of a person, or of the system, to stop one run."""
@@ -27,7 +29,7 @@ class Stopping:
     def taken(self) -> Generator[None]:
         """For the time of the block the signals come here instead of ending the program."""
         try:
-            receiver = anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
+            receiver = anyio.open_signal_receiver(*_SIGNALS)
             self._signals = receiver.__enter__()
         except NotImplementedError:
             # Windows has no such receiver: there Ctrl-C ends the program at once.
@@ -46,6 +48,9 @@ class Stopping:
             async for _ in self._signals:
                 if self.asked:
                     waiting.cancel()
+                    # Should anything hold up the end, a third one ends the process at once.
+                    for number in _SIGNALS:
+                        signal.signal(number, signal.SIG_DFL)
                 else:
                     self.asked = True
                     self._handle.cancel("the person at the terminal stopped it")

@@ -36,6 +36,7 @@ from massgen_mcp.config.paths import KeyPath, Places
 from massgen_mcp.config.problems import in_order, of_validation, unknown_key
 from massgen_mcp.config.resolve import resolve
 from massgen_mcp.config.seat import Seat
+from massgen_mcp.config.servers import McpServer
 from massgen_mcp.config.tree import Value, parse
 from massgen_mcp.errors import ConfigError, Problem
 
@@ -214,7 +215,9 @@ class _Reader:
         try:
             return model.model_validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
-            self.problems += of_validation(error, value if shown is None else shown, path, self.places)
+            self.problems += of_validation(
+                error, model, value if shown is None else shown, path, self.places
+            )
             return None
 
     def _team_keys(self, top: dict[str, Value]) -> TeamKeys | None:
@@ -299,6 +302,8 @@ class _Reader:
         if info is None:
             return None
         model = options_class(info)
+        if "mcp_servers" in block:
+            block["mcp_servers"] = self._servers(block["mcp_servers"], (*path, "mcp_servers"))
         options_keys = model.model_fields.keys() | model.forms
         kept = self._sift(block, path, "backend", options_keys | AgentTools.model_fields.keys())
         # A key may be both: claude_code is told itself which of its native tools are refused.
@@ -307,6 +312,22 @@ class _Reader:
         options = self._validate(model, own, path, shown=kept)
         tools = self._validate(AgentTools, shared, path, shown=kept)
         return (info, options, tools) if options is not None and tools is not None else None
+
+    def _servers(self, value: Value, path: KeyPath) -> Value:
+        """Downstream servers, a list or a mapping of names, each sifted."""
+
+        def sifted(entry: Value, at: KeyPath) -> Value:
+            if not isinstance(entry, dict):
+                return entry
+            return self._sift(entry, at, "mcp_server", McpServer.model_fields)
+
+        match value:
+            case list():
+                return [sifted(entry, (*path, index)) for index, entry in enumerate(value)]
+            case dict():
+                return {name: sifted(entry, (*path, name)) for name, entry in value.items()}
+            case _:
+                return value
 
     def _info(self, block: dict[str, Value], path: KeyPath) -> BackendInfo | None:
         at = (*path, "type")

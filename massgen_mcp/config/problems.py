@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from massgen_mcp.config.paths import KeyPath, Places
 from massgen_mcp.config.tree import Value
@@ -45,16 +45,28 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 _QUOTES = "Put it in quotes."
 
 
-def of_validation(error: ValidationError, value: Value, path: KeyPath, places: Places) -> Iterator[Problem]:
+def of_validation(
+    error: ValidationError, model: type[BaseModel], value: Value, path: KeyPath, places: Places
+) -> Iterator[Problem]:
     """What pydantic found below `path`, one problem a place, without any value."""
     found: dict[KeyPath, list[tuple[str, str]]] = {}
     for detail in error.errors(include_url=False):
         at = (*path, *_in_file(detail["loc"], value))
+        if detail["type"] == "extra_forbidden":
+            yield unknown_key(str(at[-1]), at, _keys_below(model), places)
+            continue
         found.setdefault(at, []).append(_words(cast("dict[str, Any]", detail)))
     for at, texts in found.items():
         # The alternatives of a union are one problem.
         message = " or ".join(dict.fromkeys(message for message, _ in texts))
         yield places.problem(at, message, hint=next((hint for _, hint in texts if hint), ""))
+
+
+def _keys_below(model: type[BaseModel]) -> set[str]:
+    """Every key that the model or a model inside it has."""
+    schema = model.model_json_schema()
+    parts: list[dict[str, Any]] = [schema, *schema.get("$defs", {}).values()]
+    return {key for part in parts for key in part.get("properties", ())}
 
 
 def _in_file(location: Iterable[str | int], value: Value) -> Iterator[str | int]:

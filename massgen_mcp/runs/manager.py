@@ -175,7 +175,9 @@ class Runs:
         journal = await self.journal() if team.journalled else MemoryJournal(clock=self._world.clock)
         log, usual = await self._begin(spec, team, random, journal)
         ports = Ports(clock=self._world.clock, random=random, open_backend=self._world.open_backend)
-        run = TeamRun(spec, ports=ports, prices=self._world.prices, log=EventLog(log))
+        run = TeamRun(
+            spec, ports=ports, prices=self._world.prices, log=EventLog(log, redact=self._world.secrets.redact)
+        )
         info = TeamInfo(name=team.name, why=team.why)
         handle = RunHandle(
             run,

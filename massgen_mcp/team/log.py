@@ -22,13 +22,16 @@ _KEPT = 1_000
 """Records a listener may fall behind before it loses the oldest."""
 _TAIL = 400
 """Characters of an agent's newest text that are shown."""
+_REDACTED_AT_ONCE = 2_000
+"""Characters kept to find secrets in: one that begins before what is shown is still found whole."""
 
 
 class EventLog:
     """The pen of a run's driver."""
 
-    def __init__(self, log: RunLog) -> None:
+    def __init__(self, log: RunLog, *, redact: Callable[[str], str] = str) -> None:
         self._log = log
+        self._redact = redact
         self._listeners: set[Listener] = set()
         self._tails: dict[str, str] = {}
         self._changed: set[str] = set()
@@ -59,17 +62,20 @@ class EventLog:
 
     def activity(self, agent: str, text: str, *, fresh: bool = False) -> None:
         """An agent's model has said more; `fresh` voids what it said before."""
-        tail = (text if fresh else self._tails.get(agent, "") + text)[-_TAIL:]
+        tail = (text if fresh else self._tails.get(agent, "") + text)[-_REDACTED_AT_ONCE:]
         self._tails[agent] = tail
         self._changed.add(agent)
         if self.watch_activity is not None:
-            self.watch_activity(agent, tail)
+            self.watch_activity(agent, self._shown(agent))
 
     async def show_activity(self) -> None:
         """Let other processes see what has changed since the last call."""
         changed, self._changed = self._changed, set()
         for agent in changed:
-            await self._log.activity(agent, self._tails[agent])
+            await self._log.activity(agent, self._shown(agent))
+
+    def _shown(self, agent: str) -> str:
+        return self._redact(self._tails[agent])[-_TAIL:]
 
     @contextmanager
     def listen(self) -> Generator[Listener]:

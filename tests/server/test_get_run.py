@@ -147,7 +147,7 @@ async def test_long_things_come_in_pages_that_lose_nothing():
                 assert found["next"] == f'get_run(run_id="{run_id}", detail="answers", cursor="{cursor}")'
                 assert f"There is more: {found['next']}" in text(result)
     parts = [row for found in pages for row in found["answers"]]
-    assert len(pages) > 3
+    assert len(pages) >= 3
     assert "".join(row["text"] for row in parts if row["agent"] == "a") == long.strip()
     assert [row["text"] for row in parts if row["agent"] == "b"] == ["4"]
 
