@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -34,6 +35,7 @@ V1_API_VERSIONS = ("v1", "preview", "latest")
 
 _ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 _VERSION = "AZURE_OPENAI_API_VERSION"
+_API_PATH = re.compile(r"/openai(?:/.*)?$")
 _PREVIEW = "preview"
 """The one version that the v1 API wants to be told."""
 
@@ -97,7 +99,7 @@ def _resource(options: Options, context: BackendContext) -> tuple[str, BackendCo
         raise _unset(f"The address of the Azure resource: {refused}", f"Correct {_ENDPOINT}.")
     context.pool.allow_http(host_of(address))
     url = httpx2.URL(address)
-    root = url.path.partition("/openai")[0].rstrip("/")
+    root = _API_PATH.sub("", url.path).rstrip("/")
     return str(url.copy_with(path=root or "/", query=None, fragment=None)).rstrip("/"), context
 
 
@@ -160,7 +162,10 @@ async def _open_chat(
 async def _azure_client(
     pool: Pool, *, key: str, resource: str, deployment: str, version: str
 ) -> AsyncAzureOpenAI:
-    """A client that asks once, over the shared pool, and takes nothing from the environment. Never close it."""
+    """A client that asks once, over the shared pool, and takes nothing from the environment.
+
+    Never close it.
+    """
     sdk = await load("openai")
     client: AsyncAzureOpenAI = sdk.AsyncAzureOpenAI(
         api_key=key,

@@ -56,17 +56,23 @@ class Watchdog:
         self._deadline = deadline
         self._title = title
         self._passed: _Passed | None = None
+        self._watching = anyio.CancelScope()
 
     async def watch(self, scope: anyio.CancelScope) -> None:
-        """Sleep until a limit has passed, then cancel the scope. Cancel this task when the attempt ends."""
-        while ends := self._ends():
-            end, which = min(ends)
-            left = end - self._clock.monotonic()
-            if left <= 0:
-                self._passed = which
-                scope.cancel()
-                return
-            await self._clock.sleep(left)
+        """Sleep until a limit has passed, then cancel the scope."""
+        with self._watching:
+            while ends := self._ends():
+                end, which = min(ends)
+                left = end - self._clock.monotonic()
+                if left <= 0:
+                    self._passed = which
+                    scope.cancel()
+                    return
+                await self._clock.sleep(left)
+
+    def stop(self) -> None:
+        """The attempt has ended by itself. Cancelling its scope instead would reach the host task too."""
+        self._watching.cancel()
 
     def _ends(self) -> list[tuple[float, _Passed]]:
         limits, last = self._limits, self._pulse.last

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, assert_never
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field, model_validator
 
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.demo_model import DEMO_MODEL, NOTICE, Weights, prepare
@@ -17,6 +18,7 @@ from massgen_mcp.backends.local_engine import (
     Done,
     Engine,
     EngineSpec,
+    Event,
     Facts,
     Working,
     Written,
@@ -41,17 +43,16 @@ _SEEDS = 0x7FFF_FFFF
 _TRIES = 2
 _UNUSED = ("api_key", "base_url", "extra_headers")
 
+_File = Annotated[str, Field(min_length=1, max_length=4096)]
+
 
 class Options(BaseOptions):
     """The backend block of `type: local`."""
 
-    path: (
-        Annotated[
-            str, Field(min_length=1, max_length=4096, validation_alias=AliasChoices("path", "model_path"))
-        ]
-        | None
-    ) = None
+    path: _File | None = None
     """A GGUF file; absent: the one named in MASSGEN_MCP_GGUF, else the demo model."""
+    model_path: _File | None = None
+    """Another name of the same."""
     context_size: Annotated[int, Field(ge=512, le=1_048_576)] | None = None
     """Tokens for each agent; absent: what the model was trained for, at most 4096."""
     threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -64,9 +65,11 @@ class Options(BaseOptions):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
-    def _nothing_remote(self) -> Options:
+    def _consistent(self) -> Options:
         if used := [name for name in _UNUSED if getattr(self, name)]:
             raise ValueError(f"local runs in this installation and takes no {', '.join(used)}")
+        if self.path and self.model_path and self.path != self.model_path:
+            raise ValueError("path and model_path are two names of one setting; give one")
         return self
 
 
@@ -111,35 +114,23 @@ class LocalBackend:
         facts = await self._engine.facts()
         usage = Usage()
         for attempt in range(1, _TRIES + 1):
-            plan = self._plan(request, facts, short=attempt > 1)
-            text, done = "", None
+            plan, draft = self._plan(request, facts, short=attempt > 1), _Draft()
             async with self._engine.call(plan.kind, self._body(plan)) as events:
                 async for event in events:
-                    _beat()
-                    match event:
-                        case Written(text=piece):
-                            text += piece
-                            if plan.streams:
-                                yield TextDelta(text=piece)
-                        case Done():
-                            done = event
-                        case Working():
-                            pass
-            if done is None:
-                raise AssertionError("events end in Done or an error")
-            usage += _usage(done)
-            if done.finish != "length":
-                reply = self._reply(plan, text, facts, usage)
+                    piece = draft.take(event)
+                    if piece and plan.streams:
+                        yield TextDelta(text=piece)
+            usage += draft.usage
+            if not draft.cut:
+                reply = self._reply(plan, draft.text, request, facts, usage)
                 if not plan.streams:
                     yield TextDelta(text=reply.text)
                 yield reply
                 return
-            if not plan.shortens:
+            if attempt < _TRIES and plan.shortens:
+                yield Restarted(attempt=attempt + 1, why="the reply was cut; a shorter one is asked for")
+            else:
                 break
-            if attempt < _TRIES:
-                yield Restarted(
-                    attempt=attempt + 1, why="the reply was cut at its limit; asking for a shorter one"
-                )
         raise self._failure("length", "was cut at its limit of tokens", "Raise max_tokens or context_size.")
 
     def _plan(self, request: Request, facts: Facts, *, short: bool) -> Plan:
@@ -159,16 +150,19 @@ class LocalBackend:
         chosen = {name: value for name, value in given.items() if value is not None}
         return {**options.extra_body, **plan.body, **chosen, "seed": self._seed}
 
-    def _reply(self, plan: Plan, text: str, facts: Facts, usage: Usage) -> Reply:
+    def _reply(self, plan: Plan, text: str, request: Request, facts: Facts, usage: Usage) -> Reply:
         try:
             text = plan.read(text)
         except (ValueError, KeyError) as error:
             raise self._failure("protocol", "did not keep to the form asked for", retryable=True) from error
         if not text.strip():
             raise self._failure("protocol", "gave an empty reply", retryable=True)
-        notice, self._notice = self._notice, ""
+        warnings = [self._notice] if self._notice else []
+        self._notice = ""
+        if request.tools:
+            warnings.append("local: the embedded model was not offered any tool.")
         model = self.model if self.is_demo else facts.name or self.model
-        return Reply(text=text, model=model, usage=usage, warnings=(notice,) if notice else ())
+        return Reply(text=text, model=model, usage=usage, warnings=tuple(warnings))
 
     def _failure(
         self, kind: FailureKind, what: str, remedy: str = "", *, retryable: bool = False
@@ -189,7 +183,7 @@ async def connect(
     command: tuple[str, ...] = _CHILD,
     weights: Weights = DEMO_MODEL,
 ) -> LocalBackend:
-    """Find the model: the block's `path`, else MASSGEN_MCP_GGUF, else the demo weights. Nothing is loaded yet.
+    """Find the model: the block's `path`, else MASSGEN_MCP_GGUF, else the demo weights. It is not loaded yet.
 
     Args:
         options: the backend block.
@@ -201,8 +195,9 @@ async def connect(
         BackendError: there is no such file, or no demo model here.
     """
     demo = None
-    if named := options.path or context.environ.get(GGUF_VARIABLE, "").strip():
-        path = _existing(named, "path" if options.path else GGUF_VARIABLE)
+    given = options.path or options.model_path
+    if named := given or context.environ.get(GGUF_VARIABLE, "").strip():
+        path = _existing(named, "path" if given else GGUF_VARIABLE)
     else:
         demo = await prepare(context.cache_dir, weights)
         path = demo.path
@@ -234,18 +229,28 @@ def _existing(named: str, where: str) -> Path:
     return path
 
 
-def _usage(done: Done) -> Usage:
-    return Usage(
-        requests=1,
-        input=done.input,
-        output=done.output,
-        cached=done.cached,
-        cost_usd=0.0,
-        cost_source="free",
-    )
+class _Draft:
+    """What came of one try."""
 
+    def __init__(self) -> None:
+        self.text = ""
+        self.usage = Usage(requests=1, cost_usd=0.0, cost_source="free")
+        self.cut = False
+        """Whether it ended at a limit."""
 
-def _beat() -> None:
-    """Tell the watchdog of this request that its model is alive."""
-    if pulse := PULSE.get():
-        pulse.beat()
+    def take(self, event: Event) -> str:
+        """The text that an event adds. Each tells the watchdog of this request that its model is alive."""
+        if pulse := PULSE.get():
+            pulse.beat()
+        match event:
+            case Written(text=text):
+                self.text += text
+                return text
+            case Done(finish=finish, input=read, output=wrote, cached=cached):
+                self.usage = replace(self.usage, input=read, output=wrote, cached=cached)
+                self.cut = finish == "length"
+            case Working():
+                pass
+            case _:
+                assert_never(event)
+        return ""

@@ -35,6 +35,7 @@ _CONTEXT = 4096
 _BATCH = 256
 """Tokens of a prompt worked through between two looks at whether the request was cancelled."""
 
+_CHECKPOINTS = 2
 _STREAMED = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
 
 
@@ -56,7 +57,7 @@ def bond() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
-def open_native(path: str, *, context: int, threads: int, slots: int) -> Native:
+def open_native(path: str, *, context: int, threads: int, slots: int, template: bool) -> Native:
     """Load a model with xllamacpp.
 
     Raises:
@@ -70,7 +71,11 @@ def open_native(path: str, *, context: int, threads: int, slots: int) -> Native:
     params.n_parallel = slots
     params.n_batch = params.n_ubatch = _BATCH
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.cache_ram_mib = params.n_ctx_checkpoints = 0
+    # Requests begin alike. With a sliding window the engine forgets that beginning, unless it keeps all of it
+    # (cheap where a base model gets a short prompt: three agents need 4 s instead of 12) or some checkpoints.
+    params.swa_full = not template
+    params.n_ctx_checkpoints = _CHECKPOINTS if template else 0
+    params.cache_ram_mib = 0
     params.warmup = params.fit_params = params.endpoint_slots = params.ui = False
     params.offline = True
     params.n_threads_http = 1
@@ -112,7 +117,11 @@ class Serve:
             head = read_head(Path(message["path"]))
             context = message["context"] or min(head.context or _CONTEXT, _CONTEXT)
             self._native = self._open(
-                message["path"], context=context, threads=message["threads"], slots=message["slots"]
+                message["path"],
+                context=context,
+                threads=message["threads"],
+                slots=message["slots"],
+                template=head.template,
             )
         except (NotGguf, OSError) as error:
             self._send({"event": "failed", "why": "file", "text": str(error)})

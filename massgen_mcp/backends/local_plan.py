@@ -48,7 +48,7 @@ class Plan:
     kind: Literal["chat", "completion"]
     body: Mapping[str, Any]
     read: Callable[[str], str]
-    """Makes the reply's text of what the model wrote; raises ValueError when that is not what was asked for."""
+    """Makes the reply's text of what the model wrote; raises ValueError when it is not what was asked for."""
     streams: bool
     """Whether what the model writes is the reply's text, and may be shown as it comes."""
     shortens: bool
@@ -84,7 +84,7 @@ def plan_completion(request: Request, *, short: bool) -> Plan:
     body = {
         "prompt": _prompt(brief.question),
         "grammar": _after_space(grammar),
-        # The same for the shorter try: characters that are several tokens each are what makes a reply too long.
+        # Not less for the shorter try: what makes a reply too long is characters of several tokens each.
         "n_predict": whole.length + _SLACK,
         "temperature": _BASE_TEMPERATURE,
     }
@@ -176,7 +176,7 @@ def _written_schema(choices: list[str], conclusion: int, content: int) -> dict[s
 
 
 def _after_space(grammar: Grammar) -> str:
-    """The same grammar where the prompt ends in a colon: the model's token for a brace may bring its space."""
+    """The same grammar after a colon: the model's token for a brace may bring its space."""
     return grammar.text.replace("root ::= ", 'root ::= " "? ', 1)
 
 

@@ -39,7 +39,7 @@ class Reading:
     def __init__(self, failures: Failures, *, owner: str) -> None:
         self._failures = failures
         self._owner = owner
-        self._begun: Counter[object] = Counter()
+        self._begun: Counter[str] = Counter()
         self._done: list[tuple[int, Item]] = []
         self._response: Item | None = None
 
@@ -63,7 +63,7 @@ class Reading:
             case "response.reasoning_summary_part.added" if fields.get("summary_index"):
                 yield ReasoningDelta(text="\n\n")
             case "response.output_item.added":
-                self._begun[_mapping(fields.get("item")).get("type")] += 1
+                self._begun[_kind(_mapping(fields.get("item")))] += 1
             case "response.output_item.done":
                 self._done.append((_number(fields.get("output_index")), _mapping(fields.get("item"))))
             case (
@@ -131,7 +131,7 @@ class Reading:
         done = [item for _, item in sorted(self._done, key=lambda pair: pair[0])]
         listed = [_mapping(item) for item in _list(response.get("output"))]
         items = listed if len(listed) > len(done) else done
-        missing = self._begun - Counter(item.get("type") for item in items)
+        missing = self._begun - Counter(_kind(item) for item in items)
         if _NEEDED.intersection(missing):
             raise self._failures.broken("a part of it was begun and never finished")
         return items
@@ -215,6 +215,10 @@ def read_usage(usage: object, *, requests: int = 1) -> Usage:
 
 def _mapping(value: object) -> Item:
     return cast("Item", value) if isinstance(value, dict) else {}
+
+
+def _kind(item: Item) -> str:
+    return str(item.get("type"))
 
 
 def _list(value: object) -> list[object]:

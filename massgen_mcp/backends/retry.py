@@ -144,7 +144,9 @@ class _Asking:
         raise AssertionError
 
     async def _keep_pause(self, attempt: int) -> None:
-        """Wait as long as anybody with this key has to."""
+        """Wait as long as anybody with this key has to; ask nothing when the time is over already."""
+        if self._too_late(0.0):
+            raise self._counted(self._over(), attempt - 1)
         while left := self._pause.remaining(self._clock.monotonic()):
             wait = left + self._random.uniform(0, _SPREAD)
             if self._too_late(wait):
@@ -161,6 +163,10 @@ class _Asking:
             self._pause.hold(self._clock.monotonic() + wait)
         self._listen(Restarted(attempt=attempt + 1, why=error.kind.replace("_", " ")))
         await self._clock.sleep(wait)
+
+    def _over(self) -> BackendError:
+        what = f"The time of the run was over before {self._backend.info.title} was asked."
+        return BackendError(what, kind="timeout", connected=False)
 
     def _held_back(self) -> BackendError:
         title = self._backend.info.title
@@ -205,7 +211,7 @@ class _Asking:
                     reply = await self._read(pulse)
                 except Exception as error:  # noqa: BLE001 - raised again below, outside of the group that would wrap it
                     failure = error
-                tasks.cancel_scope.cancel()
+                watchdog.stop()
         finally:
             PULSE.reset(token)
         if reply is None:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from rich.text import Text
 
 from massgen_mcp.cli.codes import ExitCode
+from massgen_mcp.cli.consoles import tell
 from massgen_mcp.cli.streams import say, say_json
 from massgen_mcp.cli.tables import show_table, table
 from massgen_mcp.cli.world import MakeRuns, within_runs
@@ -59,7 +60,7 @@ def _all(found: Row, environ: Mapping[str, str]) -> None:
         show_table(teams, environ)
     say(sys.stdout, "")
     for line in _notes(found):
-        say(sys.stdout, line)
+        tell(sys.stdout, line, environ)
 
 
 def _notes(found: Row) -> Iterable[str]:
@@ -100,7 +101,7 @@ def _one(row: Row, environ: Mapping[str, str]) -> None:
     }
     for name, value in facts.items():
         if value:
-            say(sys.stdout, f"{name}: {value}")
+            tell(sys.stdout, f"{name}: {value}", environ)
     if row.get("can"):
         _capabilities(row, environ)
     if row.get("models"):
@@ -117,7 +118,7 @@ def _capabilities(row: Row, environ: Mapping[str, str]) -> None:
 
 def _models(models: Iterable[Row], environ: Mapping[str, str]) -> None:
     say(sys.stdout, "")
-    made = table("Model", "$/M in", "$/M out", "Context", "Retires")
+    made = table("Model", "$/M in", "$/M out", "Context", "Retires", wrap_last=True)
     for model in models:
         price: Row = model.get("usd_per_million", {})
         retires = model.get("retires", "")

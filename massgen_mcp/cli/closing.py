@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable, Mapping
 
 from rich.markdown import Markdown
-from rich.text import Text
 
 from massgen_mcp.cli.codes import ExitCode
-from massgen_mcp.cli.consoles import console_for, is_screen
+from massgen_mcp.cli.consoles import console_for, is_screen, tell
 from massgen_mcp.cli.streams import say
 from massgen_mcp.runs import RunResult
 from massgen_mcp.runs.lines import RULES, duration, money
@@ -18,6 +17,7 @@ from massgen_mcp.text import visible
 
 __all__ = ["exit_code", "footer", "show_footer", "show_markdown"]
 
+_WARNING = "Warning: "
 _SO_FAR = "this is the best answer so far"
 _STOPPED = {
     "deadline": f"The time was over; {_SO_FAR}.",
@@ -51,15 +51,11 @@ def show_footer(
     result: RunResult, detail: Detail, environ: Mapping[str, str], *, redact: Callable[[str], str]
 ) -> None:
     """The footer on stderr, set off from an answer above it on the same screen."""
-    console = console_for(sys.stderr, environ)
     if result.answer and sys.stdout.isatty():
         say(sys.stderr, "")
     for line in footer(result, detail):
-        if is_screen(console):
-            style = "yellow" if line.startswith("Warning: ") else "dim" if result.answer else ""
-            console.print(Text(visible(redact(line)), style=style))
-        else:
-            say(sys.stderr, redact(line))
+        style = "yellow" if line.startswith(_WARNING) else "dim" if result.answer else ""
+        tell(sys.stderr, redact(line), environ, style=style)
 
 
 def footer(result: RunResult, detail: Detail = "summary") -> list[str]:
@@ -72,7 +68,7 @@ def footer(result: RunResult, detail: Detail = "summary") -> list[str]:
         lines += [_ballot(vote) for vote in result.ballot]
         lines += [_agent(row) for row in result.agents]
     if detail != "answer":
-        lines += [f"Warning: {warning}" for warning in result.warnings]
+        lines += [f"{_WARNING}{warning}" for warning in result.warnings]
     lines.append(f"Every answer and vote: massgen-mcp runs show {result.run_id} --answers")
     return [line for line in lines if line]
 

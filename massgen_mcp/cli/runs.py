@@ -13,6 +13,7 @@ from rich.text import Text
 
 from massgen_mcp.cli.closing import footer, show_markdown
 from massgen_mcp.cli.codes import ExitCode
+from massgen_mcp.cli.consoles import tell
 from massgen_mcp.cli.streams import say, say_json, say_record
 from massgen_mcp.cli.tables import show_table, table
 from massgen_mcp.cli.world import MakeRuns, within_runs
@@ -127,7 +128,7 @@ async def _summary(runs: Runs, run_id: str, environ: Mapping[str, str]) -> None:
     if result.status == "running":
         say(sys.stdout, " ".join(part for part in ("Running", result.phase, result.done) if part))
     for line in footer(result):
-        say(sys.stdout, redact(line))
+        tell(sys.stdout, redact(line), environ)
 
 
 async def _report(runs: Runs, run_id: str, environ: Mapping[str, str]) -> None:

@@ -28,6 +28,7 @@ def show_table(made: Table, environ: Mapping[str, str]) -> None:
     """Print it on stdout."""
     console = console_for(sys.stdout, environ)
     if is_screen(console):
+        made.expand = True  # the last column gets what the others leave
         console.print(made)
         return
     with console.capture() as captured:

@@ -22,7 +22,6 @@ from massgen_mcp.config.check_tools import check_private, check_tools, check_tri
 from massgen_mcp.config.environment import Environment
 from massgen_mcp.config.expand import Expansion, expand_agent, refuse_elsewhere
 from massgen_mcp.config.gate import read_text
-from massgen_mcp.config.massgen_keys import IGNORED, MOVED, V1
 from massgen_mcp.config.models import (
     AgentConfig,
     AgentKeys,
@@ -33,10 +32,11 @@ from massgen_mcp.config.models import (
     Timeouts,
 )
 from massgen_mcp.config.paths import KeyPath, Places
-from massgen_mcp.config.problems import in_order, of_validation, unknown_key
+from massgen_mcp.config.problems import in_order, of_validation
 from massgen_mcp.config.resolve import resolve
 from massgen_mcp.config.seat import Seat
 from massgen_mcp.config.servers import McpServer
+from massgen_mcp.config.sift import keys_of, sift
 from massgen_mcp.config.tree import Value, parse
 from massgen_mcp.errors import ConfigError, Problem
 
@@ -46,7 +46,6 @@ Origin: TypeAlias = Literal["file", "inline"]
 """`file`: the operator's own. `inline`: it came over the wire; nothing is expanded, and it is never run."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_EXTRA_BODY = "What else the provider knows goes in extra_body: {...}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,27 +185,7 @@ class _Reader:
     def _sift(
         self, mapping: dict[str, Value], path: KeyPath, section: str, known: Collection[str]
     ) -> dict[str, Value]:
-        """The mapping without what has no meaning here, which gets a notice, or is unknown, an error."""
-        ignored = IGNORED[section]
-        kept: dict[str, Value] = {}
-        for key, value in mapping.items():
-            at = (*path, key)
-            if key in known:
-                kept[key] = value
-            elif key in ignored:
-                self._ignored(at, ignored[key], value)
-            else:
-                more = _EXTRA_BODY if section == "backend" else ""
-                self.problems.append(
-                    unknown_key(key, at, known, self.places, elsewhere=_home(key, section), more=more)
-                )
-        return kept
-
-    def _ignored(self, path: KeyPath, reason: str, value: Value) -> None:
-        """A notice; for a section of the terminal's one for each of its keys, as people look for those."""
-        below = value if path == ("ui",) and isinstance(value, dict) else {}
-        for at in [(*path, key) for key in below] or [path]:
-            self.problems.append(self.places.problem(at, f"{reason}; not used here", severity="notice"))
+        return sift(mapping, path, section, known, self.places, self.problems)
 
     def _validate(
         self, model: type[_Model], value: Value, path: KeyPath, *, shown: Value = None
@@ -215,9 +194,7 @@ class _Reader:
         try:
             return model.model_validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
-            self.problems += of_validation(
-                error, model, value if shown is None else shown, path, self.places
-            )
+            self.problems += of_validation(error, model, value if shown is None else shown, path, self.places)
             return None
 
     def _team_keys(self, top: dict[str, Value]) -> TeamKeys | None:
@@ -304,8 +281,8 @@ class _Reader:
         model = options_class(info)
         if "mcp_servers" in block:
             block["mcp_servers"] = self._servers(block["mcp_servers"], (*path, "mcp_servers"))
-        options_keys = model.model_fields.keys() | model.forms
-        kept = self._sift(block, path, "backend", options_keys | AgentTools.model_fields.keys())
+        options_keys = keys_of(model)
+        kept = self._sift(block, path, "backend", options_keys | keys_of(AgentTools))
         # A key may be both: claude_code is told itself which of its native tools are refused.
         own = {key: value for key, value in kept.items() if key in options_keys}
         shared = {key: value for key, value in kept.items() if key in AgentTools.model_fields}
@@ -381,29 +358,6 @@ class _Reader:
         given = {field: getattr(keys, field) for field in keys.model_fields_set if field != "name"}
         agents = tuple(seat.agent for seat in self.seats)
         return TeamConfig(**given, name=keys.name or name, agents=agents, source=source)
-
-
-_SECTIONS: Mapping[str, type[BaseModel]] = {
-    "orchestrator": Orchestrator,
-    "timeout_settings": Timeouts,
-    "orchestrator.coordination": Coordination,
-}
-
-
-def _home(key: str, section: str) -> str:
-    """Where a key that is unknown in this section belongs; empty when it is known nowhere."""
-    if section == "backend":
-        return f"It belongs {MOVED[key]}." if key in MOVED else ""
-    if section == "team" and key in V1:
-        return f"That is MassGen's first format: {V1[key]}."
-    if section != "team" and key in TeamKeys.model_fields:
-        return "It belongs at the top of the file."
-    for home, model in _SECTIONS.items():
-        if key in model.model_fields and not home.endswith(section):
-            return f"It belongs in `{home}`."
-    if section == "agent" and (key in Options.model_fields or key in AgentTools.model_fields):
-        return "It belongs in `backend`."
-    return ""
 
 
 def _first_at_each_place(problems: Iterable[Problem]) -> Iterator[Problem]:

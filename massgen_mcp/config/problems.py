@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -69,33 +69,41 @@ def _keys_below(model: type[BaseModel]) -> set[str]:
     return {key for part in parts for key in part.get("properties", ())}
 
 
-def _in_file(location: Iterable[str | int], value: Value) -> Iterator[str | int]:
+def _in_file(location: Sequence[str | int], value: Value) -> list[str | int]:
     """The location as it is in the file: without the parts that models and unions add."""
-    here: Value = value
-    parts = list(location)
-    on_the_way = True
-    for position, part in enumerate(parts):
-        found = on_the_way
-        on_the_way = False
-        if isinstance(here, dict):
-            if isinstance(part, int) and found and part < len(here):
-                part = list(here)[part]  # noqa: PLW2901 - a mapping that a model made a list of
-            nested = next((key for key in _OWN_FORMS if part not in here and key in here), None)
-            if nested is not None and isinstance(here[nested], dict):
-                yield nested
-                here = here[nested]
-            if isinstance(here, dict) and part in here:
-                yield part
-                here = here[part]
-                on_the_way = True
-                continue
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            yield part
-            here = here[part]
-            on_the_way = True
-            continue
-        if position == len(parts) - 1 and isinstance(part, str) and isinstance(here, dict):
-            yield part
+    here = value
+    path: list[str | int] = []
+    known = True
+    for part in location:
+        steps = _steps(here, part, counted=known)
+        known = bool(steps)
+        for key, below in steps:
+            path.append(key)
+            here = below
+    missing = location[-1] if location and not known else None
+    return [*path, missing] if isinstance(missing, str) and isinstance(here, dict) else path
+
+
+def _steps(here: Value, part: str | int, *, counted: bool) -> list[tuple[str | int, Value]]:
+    """The keys from here to where the part leads; none when the file has no such part.
+
+    `counted`: a number may mean the nth key, of a mapping that a model made a list of.
+    """
+    match here:
+        case list() if isinstance(part, int) and part < len(here):
+            return [(part, here[part])]
+        case dict() if isinstance(part, int) and counted and part < len(here):
+            return [list(here.items())[part]]
+        case dict() if isinstance(part, str) and part in here:
+            return [(part, here[part])]
+        case dict() if isinstance(part, str):
+            for form in _OWN_FORMS:
+                inner = here.get(form)
+                if isinstance(inner, dict) and part in inner:
+                    return [(form, inner), (part, inner[part])]
+            return []
+        case _:
+            return []
 
 
 def _words(detail: dict[str, Any]) -> tuple[str, str]:

@@ -20,11 +20,11 @@ from massgen_mcp.backends.prices import Prices
 from massgen_mcp.clock import Clock
 from massgen_mcp.engine import Board, Member, Settings
 from massgen_mcp.errors import JournalError, MassgenError, RunNotFound
-from massgen_mcp.journal import Journal, MemoryJournal, RunLog, RunRow, summarise
+from massgen_mcp.journal import Journal, MemoryJournal, RunLog, RunRow, read_intact, summarise
 from massgen_mcp.runs.ask import Allowance, Ask
 from massgen_mcp.runs.handle import RunHandle
 from massgen_mcp.runs.names import new_run_id
-from massgen_mcp.runs.past import result_of_record
+from massgen_mcp.runs.past import result_of_record, with_warning
 from massgen_mcp.runs.result import RunResult, TeamInfo
 from massgen_mcp.runs.shape import finished_result
 from massgen_mcp.secrets import Secrets
@@ -159,7 +159,8 @@ class Runs:
         today = now - now % 86_400
         journal = await self.journal()
         rows = [row for row in await journal.rows(limit=_COUNTED) if row.started >= today]
-        spent = [summarise(await journal.read(row.run_id), state=row.state).usage.cost_usd for row in rows]
+        read = [(row, (await read_intact(journal, row.run_id))[0]) for row in rows]
+        spent = [summarise(records, state=row.state).usage.cost_usd for row, records in read]
         return round(sum(cost or 0.0 for cost in spent), 6)
 
     async def start(self, ask: Ask) -> RunHandle:
@@ -217,7 +218,9 @@ class Runs:
             return handle.status()
         journal = await self.journal()
         row = await journal.row(run_id)
-        return result_of_record(row, summarise(await journal.read(run_id), state=row.state))
+        records, damage = await read_intact(journal, run_id)
+        result = result_of_record(row, summarise(records, state=row.state))
+        return result if damage is None else with_warning(result, str(damage))
 
     async def wait(self, run_id: str, seconds: float) -> RunResult:
         """The result as soon as the run is over, or how far it is after `seconds`.

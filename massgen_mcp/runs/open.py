@@ -36,6 +36,9 @@ async def open_runs(
     config_dirs: Sequence[Path] = (),
     environ: Mapping[str, str] = os.environ,
     clock: Clock | None = None,
+    home: Path | None = None,
+    here: Path | None = None,
+    config_folder: Path | None = None,
 ) -> AsyncGenerator[Runs]:
     """Runs over this machine's files, keys, models and journal, for the time of the block.
 
@@ -47,13 +50,18 @@ async def open_runs(
         config_dirs: folders of team files given on the command line.
         environ: the process's variables.
         clock: where time comes from.
+        home: the user's home folder.
+        here: the working folder.
+        config_folder: the user's config folder of this program.
     """
     clock = clock or SystemClock()
     settings = read_settings(environ, config_dirs=tuple(config_dirs))
-    home, here = Path.home(), Path.cwd()
+    home, here = home or Path.home(), here or Path.cwd()
     terminal = place == "terminal"
     secrets, pool, prices = Secrets(), Pool(), Prices()
-    environment = default_environment(environ, home=home, working_folder=here if terminal else None)
+    environment = default_environment(
+        environ, home=home, config_folder=config_folder, working_folder=here if terminal else None
+    )
     teams = OperatorTeams(
         settings=settings,
         place=place,
@@ -62,6 +70,7 @@ async def open_runs(
             default_search,
             operator=settings.config_dirs,
             home=home,
+            config_folder=config_folder,
             working_folder=here,
             terminal=terminal,
             state=settings.state_dir,

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from massgen_mcp.journal import AgentSummary, RunRow, RunSummary
 from massgen_mcp.runs.result import AgentRow, RunResult, TeamInfo, UsageRow
 
-__all__ = ["result_of_record"]
+__all__ = ["result_of_record", "with_warning"]
 
 
 def result_of_record(row: RunRow, summary: RunSummary) -> RunResult:
@@ -34,6 +34,11 @@ def result_of_record(row: RunRow, summary: RunSummary) -> RunResult:
         next="" if over else f'get_run(run_id="{row.run_id}", wait_seconds=45)',
         report=f"massgen://runs/{row.run_id}",
     )
+
+
+def with_warning(result: RunResult, words: str) -> RunResult:
+    """The same result with one more warning."""
+    return result.model_copy(update={"warnings": [*result.warnings, words]})
 
 
 def _interrupted(summary: RunSummary) -> str:

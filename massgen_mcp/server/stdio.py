@@ -19,7 +19,7 @@ from massgen_mcp.server.service import MakeRuns, Service
 from massgen_mcp.server.wire import wire_streams
 from massgen_mcp.text import visible
 
-__all__ = ["LogFormat", "log_to_stderr", "serve", "serve_stdio"]
+__all__ = ["LogFormat", "limit_the_end", "log_to_stderr", "serve", "serve_stdio"]
 
 _logger = logging.getLogger(__name__)
 
@@ -74,13 +74,13 @@ async def serve(server: Server[Service], wire: Wire) -> int:
         async def obey_signals() -> None:
             nonlocal code
             code = _BY_SIGNAL + await _first_signal()
-            _limit_the_end(code)
+            limit_the_end(code)
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(obey_signals)
         async with wire_streams(wire) as (incoming, outgoing):
             await server.run(incoming, outgoing, server.create_initialization_options())
-        _limit_the_end(code)
+        limit_the_end(code)
         tasks.cancel_scope.cancel()
     return code
 
@@ -96,9 +96,9 @@ async def _first_signal() -> int:
         end_quietly()
 
 
-def _limit_the_end(code: int) -> None:
-    """Whatever hangs from here on, the process ends."""
-    timer = threading.Timer(_GRACE, os._exit, (code,))
+def limit_the_end(code: int, *, seconds: float = _GRACE) -> None:
+    """Whatever hangs from here on, the process ends after `seconds`."""
+    timer = threading.Timer(seconds, os._exit, (code,))
     timer.daemon = True
     timer.start()
 

@@ -150,6 +150,13 @@ async def test_prices_come_from_the_file_the_row_or_the_table() -> None:
     assert (await cost("openai", model="my-name", served="gpt-4o")) == (known, "table")
 
 
+async def test_the_table_knows_how_much_a_model_takes_in() -> None:
+    prices = Prices()
+    assert await prices.context_window(BACKENDS["openai"], Options(type="openai", model="gpt-4o")) == 128_000
+    assert await prices.context_window(BACKENDS["openai"], Options(type="openai", model="nobody")) is None
+    assert await prices.context_window(BACKENDS["vllm"], Options(type="vllm", model="m")) is None
+
+
 async def test_a_strange_usage_is_priced_as_far_as_it_makes_sense() -> None:
     odd = Usage(requests=1, input=100, output=5, cached=900, cache_write=50)
     assert (await cost("openai", model="gpt-4o", usage=odd))[1] == "table"

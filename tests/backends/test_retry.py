@@ -251,6 +251,12 @@ async def test_nothing_is_awaited_beyond_the_deadline() -> None:
     assert "time of the run" in str(error)
 
 
+async def test_nothing_is_sent_when_the_time_is_over_already() -> None:
+    async with world(GOOD) as w:
+        error = await w.fail(deadline=0.0)
+    assert (error.kind, error.attempts, error.requests, w.backend.requests) == ("timeout", 0, 0, [])
+
+
 async def test_cancelling_leaves_the_stream_and_passes_through() -> None:
     async with world(Step(text="one", ending="stall")) as w:
         with anyio.move_on_after(0.01) as scope:

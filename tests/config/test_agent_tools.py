@@ -81,7 +81,9 @@ def test_a_wrong_server_is_told_at_its_place(tools: Load, text: str, path: str, 
     assert said in found[f"agent.backend.mcp_servers{path}"]
 
 
-def test_a_servers_security_only_tightens_and_unknown_settings_of_massgen_are_passed_over(tools: Load) -> None:
+def test_a_servers_security_only_tightens_and_unknown_settings_of_massgen_are_passed_over(
+    tools: Load,
+) -> None:
     loaded = tools(
         "mcp_servers: [{name: w, command: x, circuit_breaker: {a: 1}, "
         "security: {level: permissive, allow_localhost: true, allow_private_ips: true}}]"
@@ -113,7 +115,9 @@ def test_media_tools_of_massgen_need_no_path(tools: Load) -> None:
 
 
 def test_tools_of_this_version_to_come_are_warned_of_and_refuse_a_run(tools: Load) -> None:
-    loaded = tools("cwd: w, enable_mcp_command_line: true, upload_files: [{image_path: a.png}], permissions: {a: 1}")
+    loaded = tools(
+        "cwd: w, enable_mcp_command_line: true, upload_files: [{image_path: a.png}], permissions: {a: 1}"
+    )
     assert loaded.team is not None
     assert [str(problem) for problem in loaded.unavailable] == [
         "agent.backend.cwd (line 1): workspaces are not available yet",
@@ -163,7 +167,9 @@ def test_a_private_team_takes_what_stays(load: Load, block: str) -> None:
 
 
 def test_a_program_in_a_private_team_is_warned_of(load: Load) -> None:
-    text = "private: true\nagent: {id: a, backend: {type: vllm, model: m, mcp_servers: [{name: s, command: x}]}}"
+    text = (
+        "private: true\nagent: {id: a, backend: {type: vllm, model: m, mcp_servers: [{name: s, command: x}]}}"
+    )
     loaded = load(text)
     said = {problem.path: problem for problem in loaded.problems}
     assert "keeps it from the network" in said["agent.backend.mcp_servers[0]"].message

@@ -87,8 +87,8 @@ def test_the_v1_api_of_azure_has_them(block: Load, version: str | None) -> None:
 
 def test_azure_takes_mcp_files_shell_and_custom_tools(block: Load) -> None:
     text = (
-        "type: azure_openai, model: gpt-4o, api_version: 2024-02-15-preview, cwd: w, enable_mcp_command_line: true, "
-        "mcp_servers: [{name: s, command: x}], custom_tools: [{path: t.py, function: f}]"
+        "type: azure_openai, model: gpt-4o, api_version: 2024-02-15-preview, cwd: w, "
+        "enable_mcp_command_line: true, mcp_servers: [{name: s, command: x}], custom_tools: [{path: t.py, function: f}]"
     )
     assert block(text).errors == ()
 
@@ -104,7 +104,10 @@ def test_an_azure_deployment_wins_over_the_model_and_the_file_over_the_environme
     assert (options.deployment, options.model) == ("mine", "gpt-4")
     environment = Environment.of(AZURE)
     assert address_of(options, environment) == "https://x.openai.azure.com"
-    assert address_of(AzureOptions(type="azure_openai", model="m"), environment) == AZURE["AZURE_OPENAI_ENDPOINT"]
+    assert (
+        address_of(AzureOptions(type="azure_openai", model="m"), environment)
+        == AZURE["AZURE_OPENAI_ENDPOINT"]
+    )
     assert AzureOptions(type="azure_openai", model="m").deployment == "m"
 
 
@@ -148,7 +151,9 @@ def test_claude_code_takes_a_system_prompt(block: Load) -> None:
 
 # 7
 def test_dangerous_patterns_stay_refused_whatever_is_listed(block: Load, load: Load) -> None:
-    options = _options(block("type: claude_code, disallowed_tools: ['Bash(rm*)', WebSearch], exclude_tools: Task"))
+    options = _options(
+        block("type: claude_code, disallowed_tools: ['Bash(rm*)', WebSearch], exclude_tools: Task")
+    )
     assert options.refused_tools == (*DANGEROUS_TOOLS, "WebSearch", "Task")
     lifted = _options(block("type: claude_code, allow_dangerous_tools: true"))
     assert lifted.refused_tools == ()
@@ -209,7 +214,12 @@ def test_the_three_forms_of_an_ag2_agent_mean_the_same(block: Load) -> None:
 
 @pytest.mark.parametrize(
     ("executor", "meant"),
-    [("local", "local"), ("docker", "docker"), ("DockerCommandLineCodeExecutor", "docker"), ("daytona", "cloud")],
+    [
+        ("local", "local"),
+        ("docker", "docker"),
+        ("DockerCommandLineCodeExecutor", "docker"),
+        ("daytona", "cloud"),
+    ],
 )
 def test_ag2_executors_have_these_names(block: Load, executor: str, meant: str) -> None:
     text = f"type: ag2, llm_config: {{model: m}}, code_execution_config: {{executor: {executor}}}"
@@ -244,7 +254,9 @@ def test_ag2_gives_no_vendors_key_to_another_host(block: Load) -> None:
     assert key_for(options, Environment.of(KEYS)).source == "missing"
     named = _options(block("type: ag2, llm_config: {model: m, api_key: '${OPENAI_API_KEY}'}"))
     assert key_for(named, Environment.of({})).source == "file"
-    assert key_for(_options(block("type: ag2, llm_config: {model: m}")), Environment.of({})).source == "missing"
+    assert (
+        key_for(_options(block("type: ag2, llm_config: {model: m}")), Environment.of({})).source == "missing"
+    )
 
 
 def test_ag2_has_neither_mcp_nor_files_nor_built_in_flags(block: Load) -> None:
@@ -326,7 +338,9 @@ def test_a_filter_that_can_match_nothing_is_an_error_unless_it_is_optional(block
 
 
 def test_both_lists_of_refused_tools_count(block: Load) -> None:
-    loaded = block("type: groq, cwd: w, disallowed_tools: [write_file], exclude_tools: [move_file, write_file]")
+    loaded = block(
+        "type: groq, cwd: w, disallowed_tools: [write_file], exclude_tools: [move_file, write_file]"
+    )
     assert loaded.team is not None
     assert loaded.team.agents[0].tools.refused == ("write_file", "move_file")
 
@@ -371,7 +385,9 @@ def test_a_temperature_that_a_model_refuses_gets_a_notice(block: Load) -> None:
     assert "gpt-5-nano takes no temperature" in _said(
         block("type: openai, model: gpt-5-nano, temperature: 0.7"), "notice"
     )
-    assert "takes no temperature; it is not sent" in _said(block("type: claude_code, temperature: 1"), "warning")
+    assert "takes no temperature; it is not sent" in _said(
+        block("type: claude_code, temperature: 1"), "warning"
+    )
     assert _options(block("type: groq, temperature: 0")).temperature == 0
 
 

@@ -105,7 +105,11 @@ def test_an_agent_whose_own_variable_is_not_set_is_not_ready(load: Callable[...,
     ("text", "severity", "said"),
     [
         ("type: groq", "warning", "no key: GROQ_API_KEY is not set (looked in the process's environment)"),
-        ("type: vllm, model: m, base_url: 'http://10.0.0.5:8000/v1', api_key: EMPTY", "warning", "plain http"),
+        (
+            "type: vllm, model: m, base_url: 'http://10.0.0.5:8000/v1', api_key: EMPTY",
+            "warning",
+            "plain http",
+        ),
         ("type: groq, base_url: 'https://x.example/v1'", "error", "the host x.example is not one that"),
         ("type: azure_openai, model: m, azure_endpoint: 'https://x.example'", "error", "the host x.example"),
         ("type: azure_openai, model: m", "warning", "no endpoint: AZURE_OPENAI_ENDPOINT is not set"),

@@ -225,7 +225,9 @@ def test_inline_nothing_is_expanded_and_only_known_names_are_told(load: Load) ->
     )
     loaded = load(text, origin="inline", GROQ_API_KEY="hunter2", DATABASE_PASSWORD="hunter2")
     assert loaded.team is not None
-    assert [agent.backend.api_key and agent.backend.api_key.get_secret_value() for agent in loaded.team.agents] == [
+    assert [
+        agent.backend.api_key and agent.backend.api_key.get_secret_value() for agent in loaded.team.agents
+    ] == [
         "${GROQ_API_KEY}",
         "${DATABASE_PASSWORD}",
         None,

@@ -8,21 +8,19 @@ import pytest
 
 from massgen_mcp.config.tree import parse
 
-_NINE = ",".join
 
-
-def _bomb(merge: bool) -> str:
+def _bomb(*, merge: bool) -> str:
     """An alias bomb of about 300 bytes: every line stands for nine times the line before."""
     lines = ["a: &a {k: 1}" if merge else "a: &a [x,x,x,x,x,x,x,x,x]"]
     for before, here in zip("abcdefg", "bcdefgh", strict=True):
-        many = _NINE([f"*{before}"] * 9)
+        many = ",".join([f"*{before}"] * 9)
         lines.append(f"{here}: &{here} " + (f"{{<<: [{many}], z{here}: 1}}" if merge else f"[{many}]"))
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("merge", [False, True])
-def test_an_alias_bomb_is_refused_in_no_time(merge: bool) -> None:
-    text = _bomb(merge)
+@pytest.mark.parametrize("kind", ["lists", "merges"])
+def test_an_alias_bomb_is_refused_in_no_time(kind: str) -> None:
+    text = _bomb(merge=kind == "merges")
     assert len(text) < 500
     begun = time.process_time()
     tree = parse(text)
@@ -67,7 +65,7 @@ def test_what_is_not_a_team_file_is_refused_with_its_line(text: str, line: int |
     "text",
     [
         "a: 'hunter2-secret",
-        "a: \"\\qhunter2-secret\"",
+        'a: "\\qhunter2-secret"',
         "a: [1\nhunter2-secret: x",
         "a: *hunter2-secret",
         "hunter2-secret\n: x: y",

@@ -18,7 +18,7 @@ class Teller:
         self.lines = lines or Lines(["a", "b", "c"], started=0.0)
         self.seq = 0
 
-    def tell(self, kind: Kind, at: float = 0.0, *, turn: int | None = None, **body: Any) -> str | None:
+    def tell(self, kind: Kind, at: float = 0.0, /, *, turn: int | None = None, **body: Any) -> str | None:
         self.seq += 1
         return self.lines.line(Record(run_id="r", seq=self.seq, at=at, kind=kind, body=body, turn=turn))
 
@@ -29,7 +29,9 @@ class Teller:
 
 def test_a_run_begins_with_its_team():
     teller = Teller(Lines())
-    assert teller.tell("RunStarted", 5.0, team="fast", agents=[{"id": "a"}, {"id": "b"}]) == "fast begins: a, b"
+    assert (
+        teller.tell("RunStarted", 5.0, team="fast", agents=[{"id": "a"}, {"id": "b"}]) == "fast begins: a, b"
+    )
     assert teller.lines.agents == ("a", "b")
     assert teller.tell("AnswerGiven", 8.0, agent="b") == "b answered (1/2), 3 s"
 
@@ -159,4 +161,10 @@ def test_durations_and_sums_are_for_reading():
         "2 min 0 s",
         "62 min 5 s",
     ]
-    assert [money(usd) for usd in (None, 0, 0.004, 0.01, 12.345)] == ["", "", "under $0.01", "$0.01", "$12.35"]
+    assert [money(usd) for usd in (None, 0, 0.004, 0.01, 12.345)] == [
+        "",
+        "",
+        "under $0.01",
+        "$0.01",
+        "$12.35",
+    ]

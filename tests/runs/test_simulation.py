@@ -191,12 +191,14 @@ class Schedule:
         log: RunLog = await self.journal.begin("run", question="How many?", team="t", body={})
         ports = Ports(clock=self.clock, random=self.chance, open_backend=self.open_backend)
         run = TeamRun(self.spec, ports=ports, prices=cast("Prices", OnePrice()), log=EventLog(log))
+        ended: Ended | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.clock.run)
             if self.cancel_after is not None:
                 tasks.start_soon(self._cancel, run)
             ended = await run.drive()
             tasks.cancel_scope.cancel()
+        assert ended is not None
         return ended, run, list(await self.journal.read("run"))
 
     async def _cancel(self, run: TeamRun) -> None:

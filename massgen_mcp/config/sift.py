@@ -1,0 +1,86 @@
+"""Which keys of a section mean something here: kept, passed over with a notice, or unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from pydantic import AliasChoices, BaseModel
+
+from massgen_mcp.backends.options import Options
+from massgen_mcp.config.agent_tools import AgentTools
+from massgen_mcp.config.massgen_keys import IGNORED, MOVED, V1
+from massgen_mcp.config.models import Coordination, Orchestrator, TeamKeys, Timeouts
+from massgen_mcp.config.paths import KeyPath, Places
+from massgen_mcp.config.problems import unknown_key
+from massgen_mcp.config.tree import Value
+from massgen_mcp.errors import Problem
+
+__all__ = ["keys_of", "sift"]
+
+_EXTRA_BODY = "What else the provider knows goes in extra_body: {...}."
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "orchestrator": Orchestrator,
+    "timeout_settings": Timeouts,
+    "orchestrator.coordination": Coordination,
+}
+
+
+def keys_of(model: type[BaseModel]) -> frozenset[str]:
+    """Every key a model takes, other names of its fields included."""
+    keys = set(model.model_fields)
+    for field in model.model_fields.values():
+        if isinstance(field.validation_alias, str):
+            keys.add(field.validation_alias)
+        elif isinstance(field.validation_alias, AliasChoices):
+            keys.update(choice for choice in field.validation_alias.choices if isinstance(choice, str))
+    if issubclass(model, Options):
+        keys.update(model.forms)
+    return frozenset(keys)
+
+
+def sift(
+    mapping: Mapping[str, Value],
+    path: KeyPath,
+    section: str,
+    known: Collection[str],
+    places: Places,
+    problems: list[Problem],
+) -> dict[str, Value]:
+    """The mapping without what has no meaning here, which gets a notice, or is unknown, an error."""
+    ignored = IGNORED[section]
+    kept: dict[str, Value] = {}
+    for key, value in mapping.items():
+        at = (*path, key)
+        if key in known:
+            kept[key] = value
+        elif key in ignored:
+            problems += _passed_over(at, ignored[key], value, places)
+        else:
+            more = _EXTRA_BODY if section == "backend" else ""
+            problems.append(unknown_key(key, at, known, places, elsewhere=_home(key, section), more=more))
+    return kept
+
+
+def _passed_over(path: KeyPath, reason: str, value: Value, places: Places) -> list[Problem]:
+    """A notice; for the terminal's section one for each of its keys, as people look for those."""
+    below = value if path == ("ui",) and isinstance(value, dict) else {}
+    return [
+        places.problem(at, f"{reason}; not used here", severity="notice")
+        for at in [(*path, key) for key in below] or [path]
+    ]
+
+
+def _home(key: str, section: str) -> str:
+    """Where a key that is unknown in this section belongs; empty when it is known nowhere."""
+    if section == "backend":
+        return f"It belongs {MOVED[key]}." if key in MOVED else ""
+    if section == "team" and key in V1:
+        return f"That is MassGen's first format: {V1[key]}."
+    if section != "team" and key in TeamKeys.model_fields:
+        return "It belongs at the top of the file."
+    for home, model in _SECTIONS.items():
+        if key in model.model_fields and not home.endswith(section):
+            return f"It belongs in `{home}`."
+    if section == "agent" and (key in Options.model_fields or key in AgentTools.model_fields):
+        return "It belongs in `backend`."
+    return ""
