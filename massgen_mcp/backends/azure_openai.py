@@ -66,7 +66,7 @@ class Options(ResponsesOptions):
     def is_v1(self, environment_version: str | None = None) -> bool:
         """Whether the v1 API is meant, which has the built-in tools; deployments' chat has not."""
         version = self.api_version or environment_version
-        return version is None or version in V1_API_VERSIONS
+        return not version or version in V1_API_VERSIONS
 
 
 async def connect(options: Options, context: BackendContext) -> ModelBackend:
@@ -80,8 +80,8 @@ async def connect(options: Options, context: BackendContext) -> ModelBackend:
     deployment = options.deployment
     if deployment is None:
         raise _unset("No deployment is named for Azure OpenAI", "Give `deployment_name`.")
-    version = options.api_version or context.environ.get(_VERSION) or None
-    if version is None or options.is_v1(version):
+    version = options.api_version or context.environ.get(_VERSION, "")
+    if options.is_v1(version):
         return await _open_v1(options, context, resource, deployment, version)
     return await _open_chat(options, context, resource, deployment, version)
 
@@ -108,7 +108,7 @@ def _unset(what: str, remedy: str) -> BackendError:
 
 
 async def _open_v1(
-    options: Options, context: BackendContext, resource: str, deployment: str, version: str | None
+    options: Options, context: BackendContext, resource: str, deployment: str, version: str
 ) -> ModelBackend:
     tools = [WEB_SEARCH] if options.enable_web_search else []
     tools += [CODE_INTERPRETER] if wants_code(options) else []
@@ -137,9 +137,6 @@ async def _open_chat(
         what = "Chat completions of an Azure deployment have no built-in tools"
         remedy = "Use `api_version: v1`, or remove enable_web_search and enable_code_interpreter."
         raise failures.make("bad_request", what, remedy=remedy, connected=False)
-    if refused := context.pool.refuse_url(resource):
-        what = "`azure_endpoint` can't be used"
-        raise failures.make("bad_request", what, words=refused, remedy="Correct it.", connected=False)
     client = await _azure_client(
         context.pool, key=key, resource=resource, deployment=deployment, version=version
     )

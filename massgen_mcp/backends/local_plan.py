@@ -24,7 +24,7 @@ _SLACK = 32
 """Tokens beyond one for each character of the longest reply."""
 _CHARACTERS = 3
 """Of a token, at most, in the text of a model that is asked to keep to a number of tokens."""
-_CONTENT = 200
+_CONTENT = 160
 _CONCLUSION = 40
 _CHOICE = 80
 _BASE_TEMPERATURE = 0.2

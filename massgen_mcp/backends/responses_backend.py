@@ -38,7 +38,7 @@ __all__ = ["Backend", "Place"]
 _UNPROCESSABLE = (400, 422)
 _MOST_REFUSALS = 6
 """Parameters that one request may lose before it is given up."""
-_DRAIN = 1.0
+_DRAIN = 0.5
 """Seconds for the end of a body after the last event, so that the connection can be used again."""
 _DEEP = frozenset({"high", "xhigh", "max"})
 _STALE = re.compile(
@@ -130,14 +130,16 @@ class Backend:
         try:
             async with stream:
                 if self._is_whole(stream.response):
-                    for delta in reading.feed(event_of(await stream.response.aread(), self._failures)):
-                        yield delta
-                while not reading.complete and (event := await anext(stream, None)) is not None:
+                    event: object = event_of(await stream.response.aread(), self._failures)
+                else:
+                    event = await anext(stream, None)
+                while event is not None:
                     for delta in reading.feed(event):
                         yield delta
+                    event = None if reading.complete else await anext(stream, None)
                 await self._drain(stream)
         except self._errors as error:
-            raise self._explain(error) from error
+            raise self._explain(error) from None
         yield reading.reply(requests=requests, warnings=warnings)
 
     async def _drain(self, stream: AsyncStream[object]) -> None:
@@ -162,7 +164,7 @@ class Backend:
                 failure.requests += sent - 1
                 learned = self._learn(error, failure, parameters, request)
                 if learned is None or sent == _MOST_REFUSALS:
-                    raise failure from error
+                    raise failure from None
                 warnings += learned
             else:
                 return raw.parse(to=self._events), sent, (*warnings, *self._left_out(parameters))
@@ -229,7 +231,7 @@ class Backend:
         )
 
     def _explain(self, error: Exception) -> BackendError:
-        """One of the SDK's errors as ours."""
+        """One of the SDK's errors as ours. Raised `from None`: the other holds unredacted words."""
         body: object = getattr(error, "body", None)
         if body and getattr(error, "status_code", None) is None:
             return failure_of(body, self._failures)

@@ -75,7 +75,7 @@ def running_result(run: TeamRun, *, team: TeamInfo, eta: float | None, warnings:
 def phase_of(board: Board) -> tuple[str, str]:
     """What the team is doing, and how many of its agents are done with it: `voting`, `2/3`."""
     live = len(board.live)
-    if board.phase in {"presenting", "present", "synthesize"}:
+    if board.phase == "presentation":
         return "presenting", "0/1"
     if board.ballot:
         voted = len({vote.voter for vote in board.votes if vote.ballot == board.ballot} | board.abstained)

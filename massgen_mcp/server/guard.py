@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 __all__ = ["Wire", "claim_wire", "close_memory", "end_quietly"]
 
-_STDIN, _STDOUT, _STDERR = 0, 1, 2
+_HIGHEST = 2
+"""Of the standard descriptors."""
 _PR_SET_DUMPABLE = 4
 
 
@@ -25,20 +26,19 @@ class Wire:
     outgoing: int
 
 
-def claim_wire() -> Wire:
+def claim_wire(*, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> Wire:
     """Take stdin and stdout away from everybody else, for the rest of the process.
 
     Raises:
         OSError: they are closed, so there is nobody to talk to.
     """
-    sys.stdout.flush()
-    wire = Wire(_above_standard(_STDIN), _above_standard(_STDOUT))
+    wire = Wire(_above_standard(stdin), _above_standard(stdout))
     empty = os.open(os.devnull, os.O_RDWR)
-    os.dup2(empty, _STDIN)
+    os.dup2(empty, stdin)
     try:
-        os.dup2(_STDERR, _STDOUT)
+        os.dup2(stderr, stdout)
     except OSError:  # there is no stderr either
-        os.dup2(empty, _STDOUT)
+        os.dup2(empty, stdout)
     os.close(empty)
     return wire
 
@@ -46,7 +46,7 @@ def claim_wire() -> Wire:
 def _above_standard(descriptor: int) -> int:
     """A copy that no standard descriptor can be mistaken for; `dup` takes the lowest that is free."""
     copies = [os.dup(descriptor)]
-    while copies[-1] <= _STDERR:
+    while copies[-1] <= _HIGHEST:
         copies.append(os.dup(descriptor))
     for low in copies[:-1]:
         os.close(low)

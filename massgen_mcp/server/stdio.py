@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import anyio
 from mcp.server.lowlevel import Server
@@ -25,6 +25,8 @@ _logger = logging.getLogger(__name__)
 
 _GRACE = 8.0
 """Seconds that an orderly end may take; then the process ends all the same."""
+_JOIN = 0.3
+"""Seconds for a thread that has nothing to do to notice that it may go."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BY_SIGNAL = 128
 
@@ -66,21 +68,27 @@ def serve_stdio(wire: Wire, make_runs: MakeRuns) -> int:
     return code
 
 
-async def serve(server: Server[Service], wire: Wire) -> int:
-    """Serve until the other side closes (0), or a signal comes (128 and its number)."""
+async def serve(
+    server: Server[Service], wire: Wire, *, limit: Callable[[int], None] | None = None
+) -> int:
+    """Serve until the other side closes (0), or a signal comes (128 and its number).
+
+    `limit` is called with the exit code when the end begins, to see to it that it comes.
+    """
+    limit = limit or limit_the_end
     code = 0
     async with anyio.create_task_group() as tasks:
 
         async def obey_signals() -> None:
             nonlocal code
             code = _BY_SIGNAL + await _first_signal()
-            limit_the_end(code)
+            limit(code)
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(obey_signals)
         async with wire_streams(wire) as (incoming, outgoing):
             await server.run(incoming, outgoing, server.create_initialization_options())
-        limit_the_end(code)
+        limit(code)
         tasks.cancel_scope.cancel()
     return code
 
@@ -105,11 +113,10 @@ def limit_the_end(code: int, *, seconds: float = _GRACE) -> None:
 
 def _end_if_stuck(code: int) -> None:
     """End the process here if a thread still waits for a host that does not read: Python waits for it."""
-    stuck = [
-        thread
-        for thread in threading.enumerate()
-        if thread is not threading.current_thread() and not thread.daemon
-    ]
-    if stuck:
-        logging.shutdown()
-        os._exit(code)
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    for thread in others:
+        if not thread.daemon:
+            thread.join(_JOIN)
+            if thread.is_alive():
+                logging.shutdown()
+                os._exit(code)

@@ -147,6 +147,7 @@ class TeamRun:
         await self.log.append("TurnStarted", body, turn=turn.id)
         seat = self.seats[turn.agent]
         seat.state = "working"
+        self.log.activity(turn.agent, "", fresh=True)
         deadline = self._began + self.spec.limits.seconds
         motion = TurnInMotion(
             seat=seat,

@@ -72,7 +72,7 @@ def block(value: Mapping[str, Any]) -> bytes:
 
 def message(text: str = "Hello.", **fields: Any) -> dict[str, Any]:
     """An item holding a text."""
-    part = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+    part: dict[str, Any] = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
     return {
         "id": "msg_1",
         "type": "message",

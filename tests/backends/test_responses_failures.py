@@ -114,7 +114,11 @@ async def test_the_text_says_who_what_and_what_to_do(pool: Pool) -> None:
     [
         (ended("incomplete", incomplete_details={"reason": "max_output_tokens"}), "length", "max_tokens"),
         (ended("incomplete", incomplete_details={"reason": "content_filter"}), "refusal", "content filter"),
-        (ended("incomplete", incomplete_details={"reason": "steered"}), "protocol", "stopped early (steered)"),
+        (
+            ended("incomplete", incomplete_details={"reason": "steered"}),
+            "protocol",
+            "stopped early (steered)",
+        ),
         (ended("incomplete"), "protocol", "no reason given"),
         (ended("cancelled"), "protocol", "cancelled"),
         (ended("failed", error=BUSY), "overloaded", "The model is busy."),
@@ -132,7 +136,11 @@ async def test_the_text_says_who_what_and_what_to_do(pool: Pool) -> None:
         (event("error", error={"type": "overloaded_error", "message": "Busy."}), "overloaded", "Busy."),
         (event("error"), "overloaded", "out of order"),
         (completed(message("Hel"), status="incomplete"), "protocol", "stopped early"),
-        (completed(message("Hel"), incomplete_details={"reason": "max_output_tokens"}), "length", "max_tokens"),
+        (
+            completed(message("Hel"), incomplete_details={"reason": "max_output_tokens"}),
+            "length",
+            "max_tokens",
+        ),
         (completed(message("Hel"), error=BUSY), "overloaded", "The model is busy."),
         (completed(message("Hel"), status="failed"), "overloaded", "out of order"),
     ],
@@ -178,10 +186,19 @@ async def test_a_refusal_is_told_in_the_model_s_words(pool: Pool) -> None:
         ([said(call(call_id=""))], "no name or no id"),
         ([said(call(status="incomplete"))], "is incomplete"),
         (
-            [stream(event("response.output_item.added", item=call("")), done(message(), 1), completed(message()))],
+            [
+                stream(
+                    event("response.output_item.added", item=call("")),
+                    done(message(), 1),
+                    completed(message()),
+                )
+            ],
             "begun and never finished",
         ),
-        ([stream(event("response.output_item.added", item=message("")), completed())], "begun and never finished"),
+        (
+            [stream(event("response.output_item.added", item=message("")), completed())],
+            "begun and never finished",
+        ),
     ],
 )
 async def test_bytes_that_are_no_whole_reply_are_never_an_answer(

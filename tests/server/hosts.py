@@ -101,7 +101,7 @@ def started(
 ) -> Generator[Host]:
     """A server process, killed at the end if it is still there."""
     errors = folder / "stderr"
-    clean = {key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "COVERAGE_PROCESS_START"}}
+    clean = {key: value for key, value in os.environ.items() if key in {"PATH", "LANG"} or key.startswith("COVERAGE_")}
     variables = clean | {"HOME": str(folder), "MASSGEN_MCP_STATE_DIR": str(folder / "state")} | environ
     with (
         errors.open("wb") as stderr,

@@ -1,0 +1,151 @@
+"""The table of MassGen's keys agrees with the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pydantic import BaseModel
+
+from massgen_mcp.config.agent_tools import AgentTools
+from massgen_mcp.config.load import Loaded
+from massgen_mcp.config.massgen_keys import HONOURED, IGNORED, MOVED, V1
+from massgen_mcp.config.models import AgentKeys, Coordination, Orchestrator, TeamKeys, Timeouts
+from massgen_mcp.config.servers import McpServer
+from massgen_mcp.config.sift import keys_of
+
+MODELS: dict[str, type[BaseModel]] = {
+    "team": TeamKeys,
+    "agent": AgentKeys,
+    "backend": AgentTools,
+    "orchestrator": Orchestrator,
+    "coordination": Coordination,
+    "timeout_settings": Timeouts,
+    "mcp_server": McpServer,
+}
+
+
+def test_what_is_said_to_be_honoured_is_a_field() -> None:
+    for section, keys in HONOURED.items():
+        assert set(keys) <= keys_of(MODELS[section]), section
+
+
+def test_timeouts_and_coordination_are_told_whole() -> None:
+    assert set(HONOURED["timeout_settings"]) == keys_of(Timeouts)
+    assert set(HONOURED["coordination"]) == keys_of(Coordination)
+
+
+def test_what_has_no_meaning_is_no_field_beside_media_settings() -> None:
+    for section, keys in IGNORED.items():
+        if section == "custom_tool":
+            continue
+        both = set(keys) & keys_of(MODELS[section])
+        assert both <= {"multimodal_config"}, section
+
+
+def test_keys_of_the_first_format_and_moved_ones_are_not_taken() -> None:
+    assert not set(V1) & keys_of(TeamKeys)
+    assert not set(MOVED) & keys_of(AgentTools)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("agent: {id: a, memory: {}, backend: {type: groq}}", "agent.memory"),
+        ("agent: {id: a, backend: {type: groq, hooks: {}}}", "agent.backend.hooks"),
+        ("agent: {id: a, backend: {type: groq, write_mode: auto}}", "agent.backend.write_mode"),
+        ("agent: {id: a, backend: {type: groq}}\nmemory: {enabled: true}", "memory"),
+        ("agent: {id: a, backend: {type: groq}}\norchestrator: {dspy: {enabled: true}}", "orchestrator.dspy"),
+        (
+            "agent: {id: a, backend: {type: groq}}\norchestrator: {coordination: {use_skills: true}}",
+            "orchestrator.coordination.use_skills",
+        ),
+    ],
+)
+def test_a_key_without_meaning_gets_one_notice(load: Callable[..., Loaded], text: str, path: str) -> None:
+    loaded = load(text, GROQ_API_KEY="k")
+    assert loaded.team is not None
+    (notice,) = loaded.problems
+    assert (notice.path, notice.severity) == (path, "notice")
+    assert notice.message.endswith("; not used here")
+
+
+@pytest.mark.parametrize(
+    ("text", "strategy", "presentation"),
+    [
+        ("{}", "auto", "winner"),
+        ("{coordination_mode: voting}", "vote", "winner"),
+        ("{coordination_mode: decomposition}", "decompose", "winner"),
+        ("{strategy: auto, coordination_mode: voting}", "auto", "winner"),
+        ("{skip_final_presentation: true}", "auto", "reuse"),
+        ("{final_answer_strategy: winner_reuse}", "auto", "reuse"),
+        ("{final_answer_strategy: synthesize}", "auto", "synthesize"),
+        ("{final_answer_strategy: winner_present}", "auto", "winner"),
+        ("{presentation: reuse, final_answer_strategy: synthesize}", "auto", "reuse"),
+    ],
+)
+def test_massgens_words_for_coordination_mean_these(
+    load: Callable[..., Loaded], text: str, strategy: str, presentation: str
+) -> None:
+    loaded = load(f"agent: {{id: a, backend: {{type: groq}}}}\norchestrator: {text}", GROQ_API_KEY="k")
+    assert loaded.team is not None
+    orchestrator = loaded.team.orchestrator
+    assert (orchestrator.effective_strategy, orchestrator.effective_presentation) == (strategy, presentation)
+
+
+def test_what_a_run_goes_without_is_a_warning_that_refuses_nothing(load: Callable[..., Loaded]) -> None:
+    text = (
+        "agent: {id: a, voting_sensitivity: strict, backend: {type: groq}}\n"
+        "orchestrator: {voting_sensitivity: balanced, fairness_enabled: true, disable_injection: true}\n"
+    )
+    loaded = load(text, GROQ_API_KEY="k")
+    assert loaded.unavailable == ()
+    assert [problem.path for problem in loaded.problems] == [
+        "agent.voting_sensitivity",
+        "orchestrator.voting_sensitivity",
+        "orchestrator.disable_injection",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "orchestrator: {strategy: best_of}",
+            "orchestrator.strategy (line 2): strategy best_of is not available yet",
+        ),
+        (
+            "orchestrator: {coordination_mode: decomposition}",
+            "orchestrator.coordination_mode (line 2): strategy dec",
+        ),
+        (
+            "orchestrator: {coordination: {enable_planning_mode: true}}",
+            "orchestrator.coordination.enable_planning",
+        ),
+        ("orchestrator: {coordination: {broadcast: agents}}", "orchestrator.coordination.broadcast (line 2)"),
+        (
+            "orchestrator: {context_paths: [{path: src}]}",
+            "orchestrator.context_paths (line 2): files of the project",
+        ),
+        ("permissions: {allow: []}", "permissions (line 2): tool permissions are not available yet"),
+    ],
+)
+def test_what_a_run_is_refused_for_is_told(load: Callable[..., Loaded], text: str, said: str) -> None:
+    loaded = load(f"agent: {{id: a, backend: {{type: groq}}}}\n{text}", GROQ_API_KEY="k")
+    assert loaded.team is not None
+    assert [str(problem)[: len(said)] for problem in loaded.unavailable] == [said]
+
+
+def test_fallback_models_are_to_come(load: Callable[..., Loaded]) -> None:
+    loaded = load("agent: {id: a, fallbacks: [m], backend: {type: groq}}", GROQ_API_KEY="k")
+    assert [problem.path for problem in loaded.unavailable] == ["agent.fallbacks"]
+
+
+def test_an_optional_agent_of_a_backend_to_come_sits_out(load: Callable[..., Loaded]) -> None:
+    text = (
+        "agents:\n- {id: a, optional: true, backend: {type: claude_code, cwd: w}}\n"
+        "- {id: b, backend: {type: groq}}\n"
+    )
+    loaded = load(text, GROQ_API_KEY="k")
+    assert loaded.unavailable == ()
+    assert "This agent sits out." in str(loaded.problems[0])
