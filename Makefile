@@ -49,4 +49,4 @@ $(VENV)/dev: $(VENV)/base pyproject.toml constraints.txt
 	touch $@ $(VENV)/demo
 
 clean:
-	rm -rf $(VENV) .e2e .coverage* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) e2e/node_modules .coverage* .pytest_cache .ruff_cache .hypothesis .import_linter_cache

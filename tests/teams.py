@@ -102,7 +102,7 @@ class ScriptedTeam:
             prices=Prices(),
             open_journal=self._open_journal,
             open_backend=self._open_backend,
-            random=lambda: Random(next(self._seeds)),  # noqa: S311 - repeatable
+            random=lambda: Random(next(self._seeds)),
             secrets=self.secrets,
         )
 

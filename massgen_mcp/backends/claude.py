@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
+import httpx2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.claude_backend import Backend
+from massgen_mcp.backends.claude_parameters import LEAST_BUDGET, thinking_of
+from massgen_mcp.backends.claude_sdk import open_client, sdk_errors
+from massgen_mcp.backends.context import BackendContext
+from massgen_mcp.backends.failures import Failures
+from massgen_mcp.backends.keys import find_key
 from massgen_mcp.backends.options import Options as BaseOptions
 from massgen_mcp.backends.reasoning import Effort, Reasoning
+from massgen_mcp.backends.sdk import load
+from massgen_mcp.backends.servers import find_title
+from massgen_mcp.backends.urls import host_of, is_loopback, owned_by
 
-__all__ = ["Options", "Thinking"]
+__all__ = ["Options", "Thinking", "connect"]
 
-_LEAST_BUDGET = 1024
+_API_PATH = re.compile(r"/v1(?:/messages)?/?$")
+_WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+_CODE_EXECUTION = {"type": "code_execution_20250825", "name": "code_execution"}
+"""The versions that the most models take."""
 
 
 class Thinking(BaseModel):
@@ -20,7 +36,7 @@ class Thinking(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: Literal["adaptive", "enabled", "disabled"]
-    budget_tokens: Annotated[int, Field(ge=_LEAST_BUDGET)] | None = None
+    budget_tokens: Annotated[int, Field(ge=LEAST_BUDGET)] | None = None
 
     @model_validator(mode="after")
     def _budget(self) -> Thinking:
@@ -35,11 +51,66 @@ class Options(BaseOptions):
     top_k: Annotated[int, Field(ge=0)] | None = None
     stop_sequences: tuple[str, ...] | None = None
     thinking: Thinking | None = None
-    thinking_budget: Annotated[int, Field(ge=_LEAST_BUDGET)] | None = None
+    thinking_budget: Annotated[int, Field(ge=LEAST_BUDGET)] | None = None
     """Tokens for thinking, where the model takes a budget; else it thinks adaptively."""
-    max_thinking_tokens: Annotated[int, Field(ge=_LEAST_BUDGET)] | None = None
+    max_thinking_tokens: Annotated[int, Field(ge=LEAST_BUDGET)] | None = None
     """Another name of `thinking_budget`."""
     effort: Effort | None = None
     reasoning: Reasoning | None = None
     """`reasoning.effort` means the same as `effort`."""
     service_tier: Literal["auto", "standard_only"] | None = None
+
+
+async def connect(options: Options, context: BackendContext) -> ModelBackend:
+    """A backend ready to be asked.
+
+    Raises:
+        BackendError: the address may not be used, or a key is missing.
+    """
+    info, pool = context.info, context.pool
+    base_url = _address(options, context)
+    key, source = find_key(options, context, base_url)
+    name = options.model or info.default_model or ""
+    model = info.aliases.get(name, name)
+    # By its host, since a file may name another server than the vendor's.
+    named_by_host = replace(context, info=replace(info, base_url=None))
+    failures = Failures(
+        title=await find_title(named_by_host, base_url, key),
+        model=model,
+        key=source,
+        secrets=context.secrets,
+        clock=context.clock,
+        local=is_loopback(host_of(base_url)),
+    )
+    headers = dict(options.extra_headers)
+    if not owned_by(host_of(base_url), info.hosts):
+        # The package sends a bearer token alone; gateways made for earlier ones look here.
+        headers["X-Api-Key"] = key
+    # What goes with thinking is not what goes without.
+    memory = f"{model} thinking" if thinking_of(options, model) else model
+    return Backend(
+        options=options,
+        info=info,
+        model=model,
+        tools=_built_in(options),
+        client=await open_client(pool, api_key=key, base_url=base_url, headers=headers, failures=failures),
+        failures=failures,
+        pause=pool.pause(base_url, key),
+        refused=pool.refused_parameters(base_url, memory),
+        errors=await sdk_errors(),
+        events=(await load("anthropic")).AsyncStream[object],
+    )
+
+
+def _address(options: Options, context: BackendContext) -> str:
+    """The address that the file gives, else the vendor's; the package adds `/v1/messages` to it."""
+    if options.base_url is None:
+        return context.info.base_url or ""
+    context.pool.allow_http(host_of(options.base_url))
+    url = httpx2.URL(options.base_url)
+    return str(url.copy_with(path=_API_PATH.sub("", url.path) or "/"))
+
+
+def _built_in(options: Options) -> tuple[dict[str, Any], ...]:
+    code = options.enable_code_execution or options.enable_code_interpreter
+    return (*([_WEB_SEARCH] if options.enable_web_search else ()), *([_CODE_EXECUTION] if code else ()))

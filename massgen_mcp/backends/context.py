@@ -32,6 +32,8 @@ class BackendContext:
     environ: Mapping[str, str]
     api_key: str | None = None
     """The key to use, from the team file or the row's variables; None where none is set."""
+    key_name: str = ""
+    """The variable behind the `api_key` of the team file, where it names one."""
     seed: int = 0
     """Differs per agent, for models that sample with a seed."""
     cache_dir: Path | None = None

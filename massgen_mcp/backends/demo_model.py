@@ -50,14 +50,17 @@ class Weights:
     name: str
     sha256: str
     size: int
+    package: str = ""
+    """Its function `chunk_paths` says where the parts are, in order."""
     parts: Callable[[], Sequence[Path]] | None = None
-    """Where the parts are, in order; None: the packages of the extra are asked."""
+    """Says the same instead of the package."""
 
 
 DEMO_MODEL = Weights(
     name="gemma-3-270m-q4_k_m.gguf",
     sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
     size=253_113_024,
+    package=_PACKAGE,
 )
 
 
@@ -74,9 +77,9 @@ class _Stopped(Exception):
     """Nobody waits for the file any more."""
 
 
-def installed() -> bool:
+def installed(package: str = _PACKAGE) -> bool:
     """Whether the extra's package is here. Imports nothing."""
-    return find_spec(_PACKAGE) is not None
+    return find_spec(package) is not None
 
 
 _one_at_a_time: RunVar[anyio.Lock] = RunVar("massgen_mcp_demo_model")
@@ -96,7 +99,7 @@ async def prepare(folder: Path | None, weights: Weights = DEMO_MODEL) -> DemoMod
         _one_at_a_time.set(lock)
     parts = weights.parts
     if parts is None:
-        package: Any = await load(_PACKAGE, extra="local,demo-model")
+        package: Any = await load(weights.package, extra="local,demo-model")
         parts = package.chunk_paths
     stop = threading.Event()
     async with lock:

@@ -24,7 +24,7 @@ def find_key(options: Options, context: BackendContext, base_url: str) -> tuple[
         BackendError: a key is needed and there is none that may be sent.
     """
     if options.api_key is not None and (own := options.api_key.get_secret_value()):
-        return _known(context, own, "api_key"), "the backend block"
+        return _known(context, own, context.key_name or "api_key"), context.key_name or "the backend block"
     info, host = context.info, host_of(base_url)
     ours = owned_by(host, info.hosts) or (info.local and is_loopback(host))
     if ours and context.api_key:

@@ -91,9 +91,11 @@ class LocalBackend:
         self.is_demo = is_demo
         """Whether these are the demo weights, whose answers are not for use."""
         self._options = options
-        self._engine = engine
+        self.engine = engine
+        """The process it runs in."""
+        self.notice = notice
+        """A licence notice that is due; its first reply carries it as a warning."""
         self._seed = seed
-        self._notice = notice
         self._closed = False
 
     @asynccontextmanager
@@ -106,16 +108,16 @@ class LocalBackend:
         """Leave the shared process; the last to leave ends it."""
         if not self._closed:
             self._closed = True
-            await release(self._engine)
+            await release(self.engine)
 
     async def _deltas(self, request: Request) -> AsyncGenerator[Delta]:
         if any(message.images for message in request.messages):
             raise self._failure("bad_request", "can't see images")
-        facts = await self._engine.facts()
+        facts = await self.engine.facts()
         usage = Usage()
         for attempt in range(1, _TRIES + 1):
             plan, draft = self._plan(request, facts, short=attempt > 1), _Draft()
-            async with self._engine.call(plan.kind, self._body(plan)) as events:
+            async with self.engine.call(plan.kind, self._body(plan)) as events:
                 async for event in events:
                     piece = draft.take(event)
                     if piece and plan.streams:
@@ -157,8 +159,8 @@ class LocalBackend:
             raise self._failure("protocol", "did not keep to the form asked for", retryable=True) from error
         if not text.strip():
             raise self._failure("protocol", "gave an empty reply", retryable=True)
-        warnings = [self._notice] if self._notice else []
-        self._notice = ""
+        warnings = [self.notice] if self.notice else []
+        self.notice = ""
         if request.tools:
             warnings.append("local: the embedded model was not offered any tool.")
         model = self.model if self.is_demo else facts.name or self.model
@@ -180,6 +182,7 @@ async def connect(
     options: Options,
     context: BackendContext,
     *,
+    python: str = sys.executable,
     command: tuple[str, ...] = _CHILD,
     weights: Weights = DEMO_MODEL,
 ) -> LocalBackend:
@@ -188,7 +191,8 @@ async def connect(
     Args:
         options: the backend block.
         context: the outside.
-        command: arguments of the Python that runs the model's process.
+        python: the Python that runs the model's process.
+        command: its arguments.
         weights: of the demo model.
 
     Raises:
@@ -206,7 +210,7 @@ async def connect(
         context=options.context_size or (_DEMO_CONTEXT if demo else None),
         threads=options.threads,
         slots=options.slots,
-        command=(sys.executable, *command),
+        command=(python, *command),
         environ=tuple(sorted(own_environment(context.environ).items())),
     )
     return LocalBackend(

@@ -61,7 +61,7 @@ def explain(error: Exception, failures: Failures) -> BackendError:
     response: object = getattr(error, "response", None)
     body: object = getattr(error, "body", None)
     if isinstance(status, int) and isinstance(response, httpx2.Response):
-        signs = (getattr(error, "code", None), getattr(error, "type", None))
+        signs = (getattr(error, name, None) for name in ("code", "type", "error_code"))
         code = " ".join(str(sign) for sign in signs if sign)
         return failures.status(status, body or response.text, headers=response.headers, code=code)
     if any(isinstance(cause, _BROKEN_LINE) for cause in _causes(error)):

@@ -128,19 +128,29 @@ class Backend:
         stream, requests, warnings = await self._open(request)
         reading = Reading(self._failures, owner=self._info.type)
         try:
-            async with stream:
-                if self._is_whole(stream.response):
-                    event: object = event_of(await stream.response.aread(), self._failures)
-                else:
-                    event = await anext(stream, None)
-                while event is not None:
+            async with stream, aclosing(self._events_of(stream)) as events:
+                async for event in events:
                     for delta in reading.feed(event):
                         yield delta
-                    event = None if reading.complete else await anext(stream, None)
+                    if reading.complete:
+                        break
                 await self._drain(stream)
+            reply = reading.reply(requests=requests, warnings=warnings)
+        except BackendError as failure:
+            failure.requests += requests - 1
+            raise
+        yield reply
+
+    async def _events_of(self, stream: AsyncStream[object]) -> AsyncGenerator[object]:
+        """The events as they come; one alone where the whole reply came in one piece."""
+        try:
+            if self._is_whole(stream.response):
+                yield event_of(await stream.response.aread(), self._failures)
+            else:
+                while (event := await anext(stream, None)) is not None:
+                    yield event
         except self._errors as error:
             raise self._explain(error) from None
-        yield reading.reply(requests=requests, warnings=warnings)
 
     async def _drain(self, stream: AsyncStream[object]) -> None:
         with anyio.move_on_after(_DRAIN), suppress(*self._errors):

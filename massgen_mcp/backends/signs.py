@@ -15,7 +15,7 @@ from massgen_mcp.errors import FailureKind
 __all__ = ["kind_of_status", "parse_retry_after", "status_of_report", "words_of"]
 
 _CONTEXT = re.compile(
-    r"context.{0,20}(?:length|window|size)|maximum context|too many (?:input )?tokens|"
+    r"context.{0,20}(?:length|window|size|limit)|maximum context|too many (?:input )?tokens|"
     r"(?:prompt|input|conversation|request) is too (?:long|large)|exceeds? .{0,40}token",
     re.IGNORECASE,
 )
@@ -24,6 +24,7 @@ _QUOTA = re.compile(
     r"out of credits?|credit balance",
     re.IGNORECASE,
 )
+_SPENT = re.compile(r"spend_limit_reached|credit balance is too low", re.IGNORECASE)
 _RATE = re.compile(r"rate_limit_exceeded|rate_limit_error")
 _NO_MODEL = re.compile(r"model_not_found|model .{0,80}(?:does not exist|not found)", re.IGNORECASE)
 _FILTERED = re.compile(r"content.?(?:filter|policy)|safety|bio_policy|policy_violation", re.IGNORECASE)
@@ -50,6 +51,7 @@ _STATUS_OF_TYPE: Mapping[str, int] = {
 _RULES: tuple[tuple[tuple[int, ...], re.Pattern[str] | None, FailureKind], ...] = (
     ((401,), None, "auth"),
     ((402,), None, "quota"),
+    ((400, 429), _SPENT, "quota"),
     ((429,), _RATE, "rate_limit"),
     ((429,), _QUOTA, "quota"),
     ((429,), None, "rate_limit"),

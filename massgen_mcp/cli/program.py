@@ -49,9 +49,14 @@ def main(
         _forget_stdout()
         return ExitCode.CLOSED_PIPE
     except MassgenError as error:
-        say(sys.stderr, f"massgen-mcp: {error}")
+        say(sys.stderr, f"massgen-mcp: {_for_a_person(str(error))}")
         return ExitCode.CONFIG
     return code
+
+
+def _for_a_person(words: str) -> str:
+    """The tools' names in an error, as the commands that do the same."""
+    return words.replace("Call list_backends for what is ready", "`massgen-mcp backends` says what is ready")
 
 
 def _forget_stdout() -> None:

@@ -72,7 +72,7 @@ def _data(row: RunRow) -> dict[str, Any]:
     ended = {} if row.ended is None else {"ended": row.ended}
     return {
         "run_id": row.run_id,
-        "state": row.state,
+        "status": row.state,
         "team": row.team,
         "question": row.question,
         "started": row.started,

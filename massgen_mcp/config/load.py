@@ -45,6 +45,7 @@ __all__ = ["Loaded", "Origin", "load_file", "load_text"]
 Origin: TypeAlias = Literal["file", "inline"]
 """`file`: the operator's own. `inline`: it came over the wire; nothing is expanded, and it is never run."""
 
+_MOST_AGENTS = 64
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -235,7 +236,9 @@ class _Reader:
         if not isinstance(found, list) or not found:
             self._error(("agents",), "must be a list of at least one agent.")
             return
-        for index, agent in enumerate(found):
+        if len(found) > _MOST_AGENTS:
+            self._error(("agents", _MOST_AGENTS), f"more than {_MOST_AGENTS} agents.")
+        for index, agent in enumerate(found[:_MOST_AGENTS]):
             path: KeyPath = ("agent",) if "agent" in self.value else ("agents", index)
             if isinstance(agent, dict):
                 yield path, agent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -212,11 +211,3 @@ def agent_readiness(agent: AgentConfig, environment: Environment) -> Readiness:
             key="missing",
         )
     return readiness(agent.backend, environment)
-
-
-def keys_in(options: Options) -> Iterator[SecretStr]:
-    """Every key that stands in the options themselves."""
-    if options.api_key is not None:
-        yield options.api_key
-    if isinstance(options, Ag2Options) and options.llm_config is not None:
-        yield from (entry.api_key for entry in options.llm_config.config_list if entry.api_key is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from pydantic import AliasChoices, BaseModel
+from pydantic import BaseModel
 
 from massgen_mcp.backends.options import Options
 from massgen_mcp.config.agent_tools import AgentTools
@@ -18,6 +18,8 @@ from massgen_mcp.errors import Problem
 __all__ = ["keys_of", "sift"]
 
 _EXTRA_BODY = "What else the provider knows goes in extra_body: {...}."
+_MOST_SUGGESTIONS = 50
+"""Looking for close names costs; a file with more problems than that needs other help."""
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "orchestrator": Orchestrator,
     "timeout_settings": Timeouts,
@@ -26,16 +28,9 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
 
 
 def keys_of(model: type[BaseModel]) -> frozenset[str]:
-    """Every key a model takes, other names of its fields included."""
-    keys = set(model.model_fields)
-    for field in model.model_fields.values():
-        if isinstance(field.validation_alias, str):
-            keys.add(field.validation_alias)
-        elif isinstance(field.validation_alias, AliasChoices):
-            keys.update(choice for choice in field.validation_alias.choices if isinstance(choice, str))
-    if issubclass(model, Options):
-        keys.update(model.forms)
-    return frozenset(keys)
+    """Every key a model takes, with those that a validator folds into its fields."""
+    forms = model.forms if issubclass(model, Options) else frozenset[str]()
+    return frozenset(model.model_fields) | forms
 
 
 def sift(
@@ -57,7 +52,8 @@ def sift(
             problems += _passed_over(at, ignored[key], value, places)
         else:
             more = _EXTRA_BODY if section == "backend" else ""
-            problems.append(unknown_key(key, at, known, places, elsewhere=_home(key, section), more=more))
+            close = known if len(problems) < _MOST_SUGGESTIONS else ()
+            problems.append(unknown_key(key, at, close, places, elsewhere=_home(key, section), more=more))
     return kept
 
 

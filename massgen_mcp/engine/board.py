@@ -81,6 +81,7 @@ class Settings:
     """What a strategy may be told. See the coordination page of the documentation."""
 
     seed: int = 0
+    """What all chance of a run comes from. In a team's settings 0 means another one for each run."""
     quorum: int | None = None
     """Equal conclusions that end a run without a vote; None: all live agents, at least two."""
     exclude_self: bool | None = None

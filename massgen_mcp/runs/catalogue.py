@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -20,6 +21,7 @@ from massgen_mcp.backends.registry import (
 )
 from massgen_mcp.config.environment import Environment
 from massgen_mcp.config.load import Loaded
+from massgen_mcp.config.models import AgentConfig
 from massgen_mcp.config.readiness import Readiness, agent_readiness, readiness
 from massgen_mcp.config.search import TeamFile
 from massgen_mcp.errors import RequestRefused
@@ -27,31 +29,40 @@ from massgen_mcp.runs.cost import expected_usd
 from massgen_mcp.runs.default_team import loaded_models
 from massgen_mcp.usage import Usage
 
-__all__ = ["backend_rows", "cell_text", "matrix_rows", "team_row"]
+__all__ = ["Loads", "backend_row", "backend_rows", "cell_text", "local_models", "matrix_rows", "team_row"]
+
+Loads: TypeAlias = Mapping[str, Sequence[str]]
+"""Local server -> the models it has in memory."""
+
 
 _TASKS: tuple[Task, ...] = ("research", "coding", "analysis", "cheap", "private")
 _MILLION_IN = Usage(requests=1, input=1_000_000)
 _MILLION_OUT = Usage(requests=1, output=1_000_000)
 
 
-async def backend_rows(
-    environment: Environment, pool: Pool, prices: Prices, backend: str | None, task: str | None
-) -> list[dict[str, Any]]:
-    """One row for each backend, by preference or by rank for a task; with a name, that one whole.
+async def local_models(pool: Pool) -> dict[str, list[str]]:
+    """What each local server of this machine has loaded now; an empty list for one that is not there."""
+    loaded: dict[str, list[str]] = {}
+
+    async def look(info: BackendInfo) -> None:
+        loaded[info.type] = await loaded_models(info, pool)
+
+    async with anyio.create_task_group() as tasks:
+        for info in public_backends():
+            if info.executes and info.local and info.base_url is not None:
+                tasks.start_soon(look, info)
+    return loaded
+
+
+def backend_rows(environment: Environment, loaded: Loads, task: str | None) -> list[dict[str, Any]]:
+    """One row for each backend, by preference or by rank for a task.
 
     Raises:
-        RequestRefused: there is no such backend or task.
+        RequestRefused: there is no such task.
     """
-    if backend is not None:
-        return [await _whole_row(_known(backend), environment, pool, prices)]
     rows = list(public_backends())
     if task is not None:
         rows = _for_task(rows, task)
-    loaded: dict[str, list[str]] = {}
-    async with anyio.create_task_group() as tasks:
-        for info in rows:
-            if info.executes and info.local and info.base_url is not None:
-                tasks.start_soon(_look, info, pool, loaded)
     return [
         _short_row(info, _state(info, environment, loaded), loaded.get(info.type, []), task) for info in rows
     ]
@@ -78,13 +89,11 @@ def _ranks(info: BackendInfo, task: str) -> list[int]:
     return [rank for model in info.models for name, rank in model.tasks.items() if name == task]
 
 
-async def _look(info: BackendInfo, pool: Pool, loaded: dict[str, list[str]]) -> None:
-    loaded[info.type] = await loaded_models(info, pool)
-
-
-def _state(info: BackendInfo, environment: Environment, loaded: dict[str, list[str]]) -> Readiness:
+def _state(info: BackendInfo, environment: Environment, loaded: Loads) -> Readiness:
     if not info.executes:
         return Readiness(ready=False, why="not available in this version")
+    if not (info.base_url or info.default_model or info.env or info.type == "local"):
+        return Readiness(ready=False, why="a team file has to name its address", remedy=info.setup)
     state = readiness(_options(info), environment)
     if state.ready and info.type in loaded and not loaded[info.type]:
         return Readiness(ready=False, why="no server with a loaded model answers", remedy=info.setup)
@@ -96,7 +105,9 @@ def _options(info: BackendInfo, model: str | None = None) -> Options:
     return made
 
 
-def _short_row(info: BackendInfo, state: Readiness, loaded: list[str], task: str | None) -> dict[str, Any]:
+def _short_row(
+    info: BackendInfo, state: Readiness, loaded: Sequence[str], task: str | None
+) -> dict[str, Any]:
     row: dict[str, Any] = {"backend": info.type, "ready": state.ready}
     if not state.ready:
         names = " or ".join(state.variables)
@@ -114,12 +125,15 @@ def _short_row(info: BackendInfo, state: Readiness, loaded: list[str], task: str
     return {key: value for key, value in row.items() if value is not None}
 
 
-async def _whole_row(
-    info: BackendInfo, environment: Environment, pool: Pool, prices: Prices
+async def backend_row(
+    backend: str, environment: Environment, loaded: Loads, prices: Prices
 ) -> dict[str, Any]:
-    loaded: dict[str, list[str]] = {}
-    if info.executes and info.local and info.base_url is not None:
-        await _look(info, pool, loaded)
+    """One backend whole, with its models.
+
+    Raises:
+        RequestRefused: there is no such backend.
+    """
+    info = _known(backend)
     state = _state(info, environment, loaded)
     row = _matrix_row(info) | {
         "ready": state.ready,
@@ -184,13 +198,13 @@ def _matrix_row(info: BackendInfo) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value not in (None, [], {}, "")}
 
 
-async def team_row(file: TeamFile, loaded: Loaded, prices: Prices) -> dict[str, Any]:
+async def team_row(file: TeamFile, loaded: Loaded, local: Loads, prices: Prices) -> dict[str, Any]:
     """One team of a file: who is in it, and whether it could answer now."""
     row: dict[str, Any] = {"name": file.name}
     if loaded.team is None:
         first = next((str(problem) for problem in loaded.errors), "its file can't be read")
         return row | {"ready": False, "why": first}
-    states = [(agent, agent_readiness(agent, loaded.environment)) for agent in loaded.team.agents]
+    states = [(agent, _agent_state(agent, loaded, local)) for agent in loaded.team.agents]
     working = [agent for agent, state in states if state.ready]
     blocked = [agent.id for agent, state in states if not state.ready and not agent.optional]
     unavailable = [problem for problem in loaded.unavailable if not _optional(problem.path, loaded)]
@@ -199,15 +213,23 @@ async def team_row(file: TeamFile, loaded: Loaded, prices: Prices) -> dict[str, 
         f"{agent.backend.type}/{agent.backend.model or 'default'}" for agent in working or loaded.team.agents
     ]
     if blocked:
-        row["why"] = f"{', '.join(blocked)}: no key"
+        row["why"] = f"{', '.join(blocked)}: no key or server"
     elif unavailable:
         row["why"] = str(unavailable[0])
     elif not working:
-        row["why"] = "none of its agents has a key"
+        row["why"] = "none of its agents has a key or a server"
     else:
         usd = await expected_usd([(BACKENDS[agent.backend.type], agent.backend) for agent in working], prices)
         row |= {} if usd is None else {"expected_usd": usd}
     return row
+
+
+def _agent_state(agent: AgentConfig, loaded: Loaded, local: Loads) -> Readiness:
+    kind = agent.backend.type
+    unmoved = agent.backend.base_url is None and getattr(agent.backend, "port", None) is None
+    if unmoved and kind in local and not local[kind]:
+        return Readiness(ready=False, why="no server with a loaded model answers")
+    return agent_readiness(agent, loaded.environment)
 
 
 def _optional(path: str, loaded: Loaded) -> bool:

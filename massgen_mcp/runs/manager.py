@@ -370,7 +370,7 @@ def _spec(ask: Ask, team: ResolvedTeam, random: Random) -> TeamSpec:
         context=ask.context,
         agents=team.agents,
         strategy=ask.strategy or team.strategy,
-        settings=replace(team.settings, seed=random.getrandbits(32)),
+        settings=replace(team.settings, seed=team.settings.seed or random.getrandbits(32)),
         limits=limits,
         config=team.config or {},
     )

@@ -88,6 +88,7 @@ async def open_runs(
             clock=clock,
             environ=spec.environ,
             api_key=spec.api_key.get_secret_value() if spec.api_key else None,
+            key_name=spec.key_name,
             seed=spec.seed,
             cache_dir=settings.cache_dir,
         )

@@ -128,6 +128,9 @@ class RunResult(_Part):
             "votes": set[str](),
         }[detail]
         data = self.model_dump(mode="json", exclude=skip)
+        if self.status == "failed" and self.error:
+            # The headline has every agent's cause already.
+            data["agents"] = [row | {"error": ""} for row in data.get("agents", ())]
         slim = {key: _slim(value) for key, value in data.items()}
         kept = {"answer", "status", "run_id"}
         return {key: value for key, value in slim.items() if key in kept or not _empty(value)}

@@ -36,7 +36,7 @@ def finished_result(
     return RunResult(
         answer=_fitting(f"{DEMO_BAR} {answer}" if demo and answer else answer, run.log.run_id),
         status=outcome.status,
-        stopped_by=outcome.stopped_by,
+        stopped_by=outcome.stopped_by if outcome.answer or outcome.stopped_by != "decided" else "",
         run_id=run.log.run_id,
         winner=outcome.winner or "",
         agreement=_agreement(board, outcome),
@@ -174,10 +174,10 @@ def _warnings(run: TeamRun, outcome: Outcome, seats: Sequence[Seat]) -> list[str
         failed = [seat for seat in seats if seat.state == "failed"]
         words += [f"{seat.spec.id} failed: {seat.error}" for seat in failed]
     if run.budget.unpriced and run.budget.usd is not None:
-        names = sorted({seat.model or seat.spec.id for seat in seats if seat.usage.unpriced})
+        names = sorted({seat.model or seat.spec.options.model or "" for seat in seats if seat.usage.unpriced})
         if names:
             words.append(
-                f"No price is known for {', '.join(names)}: the limit of ${run.budget.usd:.2f} could not be "
-                "held for it, the token limit was. Give `price` in its backend block."
+                f"No price is known for {', '.join(names)}: the limit of ${run.budget.usd:.2f} can't be held "
+                "there, only the one of tokens. Give `price` in the backend block."
             )
     return words

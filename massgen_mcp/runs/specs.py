@@ -36,7 +36,10 @@ def ready_team(
     return ResolvedTeam(
         name=name,
         agents=tuple(
-            agent_spec(agent, loaded.environment, number=number) for number, agent in enumerate(present)
+            replace(
+                agent_spec(agent, loaded.environment, number=number), key_name=_key_name(loaded, agent.id)
+            )
+            for number, agent in enumerate(present)
         ),
         strategy=team.orchestrator.effective_strategy,
         settings=engine_settings(team, {agent.id for agent in present}),
@@ -49,6 +52,14 @@ def ready_team(
         demo=demo,
         journalled=team.journal,
     )
+
+
+def _key_name(loaded: Loaded, agent: str) -> str:
+    """The variable that the file's `api_key` of this agent comes from."""
+    for row in loaded.resolved.get("agents", ()):
+        if row.get("id") == agent:
+            return str(row["backend"]["key"].get("env") or "")
+    return ""
 
 
 def agent_spec(agent: AgentConfig, environment: Environment, *, number: int) -> AgentSpec:
@@ -72,6 +83,7 @@ def engine_settings(team: TeamConfig, present: AbstractSet[str]) -> Settings:
     orchestrator = team.orchestrator
     presenter = orchestrator.presenter_agent
     return Settings(
+        seed=orchestrator.shuffle_seed or 0,
         quorum=orchestrator.quorum,
         exclude_self=orchestrator.exclude_self,
         merge_equal=orchestrator.merge_equal,

@@ -21,7 +21,7 @@ from massgen_mcp.config.shorthand import resolve_agents
 from massgen_mcp.engine import available_strategies
 from massgen_mcp.errors import Problem, RequestRefused
 from massgen_mcp.runs.ask import Ask
-from massgen_mcp.runs.catalogue import backend_rows, matrix_rows, team_row
+from massgen_mcp.runs.catalogue import backend_row, backend_rows, local_models, matrix_rows, team_row
 from massgen_mcp.runs.cost import expected_usd
 from massgen_mcp.runs.default_team import Candidate, Choice, candidates, choose
 from massgen_mcp.runs.manager import ResolvedTeam
@@ -151,13 +151,16 @@ class OperatorTeams:
         Raises:
             RequestRefused: there is no such backend or task.
         """
+        local = await local_models(self.pool)
         if backend is not None:
-            return {"backends": await backend_rows(self.environment, self.pool, self.prices, backend, None)}
-        rows = await backend_rows(self.environment, self.pool, self.prices, None, task)
+            return {"backends": [await backend_row(backend, self.environment, local, self.prices)]}
+        rows = backend_rows(self.environment, local, task)
         choice = await self._choice()
         found: dict[str, Any] = {"backends": rows, "default_team": await self._default_row(choice)}
         search = self.search()
-        found["teams"] = [await team_row(file, self._load(file), self.prices) for file in list_teams(search)]
+        found["teams"] = [
+            await team_row(file, self._load(file), local, self.prices) for file in list_teams(search)
+        ]
         if search.untrusted is not None:
             command = f"massgen-mcp trust {search.untrusted.parent}"
             found["found_not_trusted"] = {"folder": str(search.untrusted), "to_trust": command}

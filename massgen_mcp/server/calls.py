@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 
-from massgen_mcp.errors import MassgenError, RunNotFound
+from massgen_mcp.errors import ConfigError, MassgenError, RequestRefused, RunNotFound
 from massgen_mcp.runs import Allowance, Ask, RunHandle, RunResult, Runs
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.server.arguments import (
@@ -82,6 +82,10 @@ async def call_tool(
     except RunNotFound as error:
         words = f"{error} Call get_run without arguments for the latest runs."
         return refusal(words, ctx.lifespan_context.secrets)
+    except (ConfigError, RequestRefused) as error:
+        words = str(error)
+        nothing = "" if "spent" in words else " Nothing was spent."
+        return refusal(words + nothing, ctx.lifespan_context.secrets)
     except MassgenError as error:
         return refusal(str(error), ctx.lifespan_context.secrets)
 

@@ -36,7 +36,9 @@ def serve_host(
     try:
         wire = claim_wire()
     except OSError as error:
-        sys.stderr.write(f"massgen-mcp: stdin or stdout is closed ({error.strerror}): no host can be served.\n")
+        sys.stderr.write(
+            f"massgen-mcp: stdin or stdout is closed ({error.strerror}): no host can be served.\n"
+        )
         return 1
     close_memory()
     # Only now: whatever these print while they load does not get between messages.

@@ -74,7 +74,7 @@ class _Reporter:
         self._clock = clock
         self._count = 0
         self._spoke = clock.monotonic()
-        self._pending: str | None = None
+        self._newest = ""
         self._news = anyio.Event()
 
     async def follow(self, listener: Listener, past: Callable[[], Awaitable[Sequence[Record]]]) -> None:
@@ -105,14 +105,12 @@ class _Reporter:
         while True:
             await self._news.wait()
             self._news = anyio.Event()
-            if self._pending is not None:
-                line, self._pending = self._pending, None
-                self._count += 1
-                self._spoke = self._clock.monotonic()
-                await self._send(float(self._count), line)
-                await self._clock.sleep(_PACE)
+            self._count += 1
+            self._spoke = self._clock.monotonic()
+            await self._send(float(self._count), self._newest)
+            await self._clock.sleep(_PACE)
 
     def _say(self, line: str | None) -> None:
         if line is not None:
-            self._pending = line
+            self._newest = line
             self._news.set()

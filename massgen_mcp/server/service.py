@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from massgen_mcp.runs import Runs
 
 __all__ = ["MakeRuns", "Service", "open_service"]
+
+_logger = logging.getLogger(__name__)
 
 MakeRuns: TypeAlias = "Callable[[TaskGroup], AbstractAsyncContextManager[Runs]]"
 """Makes the runs of a server, inside the task group that owns their work."""
@@ -62,10 +65,18 @@ class Service:
 
     async def _keep(self, *, task_status: TaskStatus[Runs]) -> None:
         # In a task of its own: what is entered here is left here, whichever call came first.
-        async with self._make_runs(self._tasks) as runs:
-            task_status.started(runs)
-            with anyio.CancelScope(shield=True):
-                await self._closing.wait()
+        begun = False
+        try:
+            async with self._make_runs(self._tasks) as runs:
+                begun = True
+                task_status.started(runs)
+                with anyio.CancelScope(shield=True):
+                    await self._closing.wait()
+        except Exception:
+            if not begun:
+                raise
+            # Shutdown: what was acknowledged is safe, and nobody is left to be told otherwise.
+            _logger.exception("the runs could not be closed properly")
 
 
 @asynccontextmanager

@@ -68,9 +68,7 @@ def serve_stdio(wire: Wire, make_runs: MakeRuns) -> int:
     return code
 
 
-async def serve(
-    server: Server[Service], wire: Wire, *, limit: Callable[[int], None] | None = None
-) -> int:
+async def serve(server: Server[Service], wire: Wire, *, limit: Callable[[int], None] | None = None) -> int:
     """Serve until the other side closes (0), or a signal comes (128 and its number).
 
     `limit` is called with the exit code when the end begins, to see to it that it comes.

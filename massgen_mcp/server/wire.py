@@ -8,6 +8,7 @@ abandoned.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -41,7 +42,8 @@ Streams: TypeAlias = tuple[
 @asynccontextmanager
 async def wire_streams(wire: Wire, *, line_limit: int = LINE_LIMIT) -> AsyncGenerator[Streams]:
     """The messages that come, until the other side closes, and where to send ours."""
-    to_us, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    # The SDK takes each message at once and gives it a task, so a bound would bound nothing.
+    to_us, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](math.inf)
     outgoing, from_us = anyio.create_memory_object_stream[SessionMessage](0)
     token = anyio.lowlevel.current_token()
 
@@ -52,22 +54,22 @@ async def wire_streams(wire: Wire, *, line_limit: int = LINE_LIMIT) -> AsyncGene
             return True
         try:
             if message is None:
-                anyio.from_thread.run(to_us.aclose, token=token)
+                anyio.from_thread.run_sync(to_us.close, token=token)
             else:
-                anyio.from_thread.run(to_us.send, message, token=token)
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.RunFinishedError):
-            return False
+                anyio.from_thread.run_sync(to_us.send_nowait, message, token=token)
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError, RuntimeError):
+            return False  # a loop that is over raises RuntimeError, of one kind or the other
         return message is not None
 
     reader = threading.Thread(
         target=_read, args=(wire.incoming, take, line_limit), name="massgen-mcp stdin", daemon=True
     )
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_write, wire.outgoing, from_us, tasks.cancel_scope)
-        reader.start()
-        async with incoming:
+    with to_us, incoming, outgoing:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_write, wire.outgoing, from_us, tasks.cancel_scope)
+            reader.start()
             yield incoming, outgoing
-        outgoing.close()  # what was sent before is still written
+            outgoing.close()  # what was sent before is still written
 
 
 def _read(descriptor: int, take: Callable[[bytes | None], bool], line_limit: int) -> None:

@@ -164,7 +164,7 @@ class Caller:
     async def _failed(
         self, seat: Seat, turn: Turn, number: int, reservation: Reservation, error: BackendError
     ) -> None:
-        usage = Usage(requests=error.requests, unpriced=error.requests)
+        usage = Usage(requests=error.requests)
         self._budget.settle(reservation, usage)
         seat.usage += usage
         seat.attempts += error.attempts

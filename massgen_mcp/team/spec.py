@@ -32,6 +32,8 @@ class AgentSpec:
     seed: int = 0
     api_key: SecretStr | None = None
     """The key from the environment; one in the team file stands in `options`."""
+    key_name: str = ""
+    """The variable behind the key in the team file, where it names one."""
     environ: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """The variables that hold for its team."""
 

@@ -134,6 +134,8 @@ class TurnInMotion:
                 case Submit():
                     self._close(reply, "Recorded.")
                     return self._answer(decision.content, decision.conclusion)
+                case Cast() if self._news:
+                    end = self._tell_news(reply)
                 case Cast():
                     self._close(reply, "Recorded.")
                     return self._vote(decision)
@@ -234,6 +236,16 @@ class TurnInMotion:
         ]
         self._messages.append(Message(role="tool", results=(*refused, *ran)))
         return None
+
+    def _tell_news(self, reply: Reply) -> None:
+        """A vote that was cast before its agent could read of newer answers is asked for again."""
+        if reply.calls:
+            words = f"Not recorded: {self._news}"
+            results = tuple(ToolResult(call_id=call.id, content=words, is_error=True) for call in reply.calls)
+            self._messages.append(Message(role="tool", results=results))
+        else:
+            self._messages.append(Message(role="user", text=self._news))
+        self._news = ""
 
     async def _use_tools(self, calls: tuple[ToolCall, ...]) -> Event | None:
         if self._seat.tool_calls + len(calls) > MAX_TOOL_CALLS:

@@ -21,7 +21,6 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 __all__ = ["Child", "ChildLost", "launch", "own_environment"]
 
 _STDERR_BYTES = 64 * 1024
-_GRACE = 2.0
 _INHERITED = (
     "CUDA_VISIBLE_DEVICES",
     "DYLD_LIBRARY_PATH",
@@ -40,7 +39,7 @@ class ChildLost(Exception):
 class Child:
     """A running child. One task at a time may receive; any may send."""
 
-    def __init__(self, process: Process, errors: int, *, max_line: int) -> None:
+    def __init__(self, process: Process, errors: int, *, max_line: int, grace: float) -> None:
         if process.stdin is None or process.stdout is None:
             raise AssertionError("started with pipes")
         self._process = process
@@ -48,6 +47,7 @@ class Child:
         self._out = BufferedByteReceiveStream(process.stdout)
         self._errors = _Errors(errors)
         self._max_line = max_line
+        self._grace = grace
         self._sending = anyio.Lock()
 
     @property
@@ -71,13 +71,13 @@ class Child:
         """Its next line. Nothing is lost when this is cancelled.
 
         Raises:
-            ChildLost: it ended, or sent a line longer than allowed.
+            ChildLost: it ended, or sent too much without ending a line.
         """
         self._errors.drain()
         try:
             return await self._out.receive_until(b"\n", self._max_line)
         except anyio.DelimiterNotFound as error:
-            raise ChildLost(f"it sent a line of more than {self._max_line} bytes") from error
+            raise ChildLost(f"it sent more than {self._max_line} bytes without ending a line") from error
         except (
             anyio.EndOfStream,
             anyio.IncompleteRead,
@@ -86,10 +86,10 @@ class Child:
         ) as error:
             raise await self._lost() from error
 
-    async def stop(self, grace: float = _GRACE) -> None:
+    async def stop(self, grace: float | None = None) -> None:
         """End it: first by the end of its input, then by force. It is gone when this returns."""
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(grace):
+            with anyio.move_on_after(self._grace if grace is None else grace):
                 await self._in.aclose()
                 await self._process.wait()
             if self._process.returncode is None:
@@ -99,7 +99,7 @@ class Child:
             self._errors.close()
 
     async def _lost(self) -> ChildLost:
-        with anyio.move_on_after(_GRACE):
+        with anyio.move_on_after(self._grace):
             await self._process.wait()
         return ChildLost(f"{_ending(self._process.returncode)}{self._errors.last_words()}")
 
@@ -136,8 +136,20 @@ class _Errors:
             self._descriptor = None
 
 
-async def launch(command: Sequence[str], *, environ: Mapping[str, str], max_line: int = 1024 * 1024) -> Child:
+async def launch(
+    command: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    max_line: int = 1024 * 1024,
+    grace: float = 2.0,
+) -> Child:
     """Start a child with exactly this environment, in a session of its own.
+
+    Args:
+        command: the program and its arguments; nothing secret, since everybody can read them.
+        environ: all of its variables.
+        max_line: bytes it may send without ending a line.
+        grace: seconds it has to end by itself.
 
     Raises:
         OSError: it can't be started.
@@ -154,7 +166,7 @@ async def launch(command: Sequence[str], *, environ: Mapping[str, str], max_line
         raise
     finally:
         os.close(write)
-    return Child(process, errors, max_line=max_line)
+    return Child(process, errors, max_line=max_line, grace=grace)
 
 
 def own_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -263,6 +263,14 @@ async def test_reasoning_the_provider_no_longer_reads_is_left_out(pool: Pool, an
     assert server.requests[2].json["input"] == [message(), new, message()]
 
 
+async def test_every_request_counts_when_one_is_refused_and_the_next_breaks(pool: Pool) -> None:
+    async with wire(http_json(400, refusal("no", "temperature")), stream(CREATED)) as server:
+        backend = await open_model(server, pool, temperature=1)
+        with pytest.raises(BackendError) as caught:
+            await deltas_of(backend)
+    assert (caught.value.kind, caught.value.requests) == ("protocol", 2)
+
+
 async def test_stale_reasoning_that_was_never_sent_is_an_error(pool: Pool) -> None:
     async with wire(http_json(400, refusal("No.", "input", "invalid_encrypted_content"))) as server:
         with pytest.raises(BackendError) as caught:

@@ -269,7 +269,7 @@ def test_runs_list_has_a_row_for_each_run(terminal: Terminal, kept: Kept):
 def test_runs_list_json_is_data(terminal: Terminal, kept: Kept):
     terminal.run(kept, "ask", "2 + 2?")
     (row,) = json.loads(terminal.run(kept, "runs", "list", "--json", "--limit", "1").out)
-    assert row.keys() == {"run_id", "state", "team", "question", "started", "ended"}
+    assert row.keys() == {"run_id", "status", "team", "question", "started", "ended"}
 
 
 def test_runs_show_tells_the_answer_and_how_it_came_about(terminal: Terminal, kept: Kept):

@@ -136,6 +136,12 @@ def test_what_a_run_is_refused_for_is_told(load: Callable[..., Loaded], text: st
     assert [str(problem)[: len(said)] for problem in loaded.unavailable] == [said]
 
 
+def test_both_texts_of_an_agent_are_its_instructions(load: Callable[..., Loaded]) -> None:
+    loaded = load("agent: {id: a, system_message: One., append_system_prompt: Two., backend: {type: groq}}")
+    assert loaded.team is not None
+    assert loaded.team.agents[0].instructions == "One.\n\nTwo."
+
+
 def test_fallback_models_are_to_come(load: Callable[..., Loaded]) -> None:
     loaded = load("agent: {id: a, fallbacks: [m], backend: {type: groq}}", GROQ_API_KEY="k")
     assert [problem.path for problem in loaded.unavailable] == ["agent.fallbacks"]

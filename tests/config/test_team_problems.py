@@ -77,6 +77,7 @@ def test_a_file_with_many_mistakes_is_told_all_of_them(load: Load) -> None:
 
 
 AGENT = "agent:\n  id: a\n"
+MANY = "agents:\n" + "- {id: a, backend: {type: groq}}\n" * 65
 GROQ = AGENT + "  backend: {type: groq}\n"
 
 
@@ -88,6 +89,12 @@ GROQ = AGENT + "  backend: {type: groq}\n"
         ("agents: {}", "agents (line 1): must be a list of at least one agent"),
         ("agents: [x]", "agents[0] (line 1): must be a mapping of keys"),
         ("agent: 3", "agent (line 1): must be a mapping of keys"),
+        (MANY, "agents[64] (line 66): more than 64 agents"),
+        (MANY, "agents[1].id (line 3): another agent has this id (line 2)"),
+        (
+            GROQ.replace("groq", "groq, price: {inptu: 1, output: 1}"),
+            "agent.backend.price.inptu (line 3): unknown key",
+        ),
         ("agents: []\nagent: {}", "agent (line 2): give agents or agent, not both"),
         ("agent: {id: a}", "agent.backend (line 1): required, and missing"),
         ("agent: {id: a, backend: groq}", "agent.backend (line 1): must be a mapping of keys"),

@@ -15,7 +15,9 @@ from massgen_mcp.config.environment import (
     read_env_file,
     user_config_folder,
 )
+from massgen_mcp.config.expand import expand_agent
 from massgen_mcp.config.load import Loaded
+from massgen_mcp.config.paths import Places
 
 Load = Callable[..., Loaded]
 
@@ -175,12 +177,13 @@ def test_a_variable_elsewhere_is_an_error_that_says_so(load: Load, text: str, pa
 
 def test_a_doubled_dollar_is_the_text_itself(load: Load) -> None:
     text = (
-        "agent: {id: a, system_message: 'echo $${HOME}', "
+        "agent: {id: a, system_message: 'echo $${HOME}', fallbacks: ['$${M}'], "
         "backend: {type: groq, api_key: 'x$${Y}${Z}', extra_headers: {A: '$${B}'}}}"
     )
     loaded = load(text, Z="z")
     assert loaded.team is not None
     assert loaded.team.agents[0].system_message == "echo ${HOME}"
+    assert loaded.team.agents[0].fallbacks == ("${M}",)
     assert _backend(loaded).api_key.get_secret_value() == "x${Y}z"
     assert _backend(loaded).extra_headers == {"A": "${B}"}
 
@@ -208,6 +211,18 @@ def test_an_optional_agent_without_its_key_sits_out_and_takes_no_other_key(load:
     assert loaded.team is not None
     assert loaded.team.agents[0].unset == ("MINE",)
     assert [problem.hint for problem in loaded.problems] == ["This agent sits out."]
+
+
+def test_what_expanding_found_shows_no_value() -> None:
+    expansion = expand_agent(
+        {"id": "a", "backend": {"type": "groq", "api_key": "${A}"}},
+        ("agent",),
+        environment=Environment.of({"A": "hunter2"}),
+        places=Places({}),
+        inline=False,
+    )
+    assert expansion.value["backend"] == {"type": "groq", "api_key": "hunter2"}
+    assert "hunter2" not in repr(expansion)
 
 
 def test_a_default_holds_where_nothing_is_set(load: Load) -> None:

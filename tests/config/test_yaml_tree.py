@@ -44,6 +44,7 @@ def test_an_alias_bomb_is_refused_in_no_time(kind: str) -> None:
         ("a: *nowhere", 1, "an alias without its anchor"),
         ("? [a]\n: 1", 1, "a key must be a word"),
         ("a: " + "[" * 40 + "]" * 40, 1, "nested more than 32 levels deep"),
+        ("a: &a " + "[" * 20 + "]" * 20 + "\nb: " + "[" * 20 + "*a" + "]" * 20, 2, "nested more than 32"),
         ("a: " + "[" * 100_000, 1, "nested more than 32 levels deep"),
         ("\n".join(f"k{number}: 1" for number in range(5_001)), 5_001, "more than 5,000 keys"),
         ("a: &a 1\nb: [" + ",".join(["*a"] * 65) + "]", 2, "more than 64 aliases"),

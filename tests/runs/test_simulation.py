@@ -261,7 +261,7 @@ async def test_schedules_end_once_keep_their_books_and_replay_to_the_same_outcom
             ended, run, records = await schedule.run()
         seen.update([ended.outcome.status, ended.outcome.stopped_by, ended.outcome.rule])
         check(schedule, ended, run, records)
-    for word in ("completed", "partial", "failed", "cancelled", "deadline", "agreement", "ballot"):
+    for word in ("completed", "partial", "failed", "cancelled", "deadline", "ballot"):
         assert seen[word], word
 
 

@@ -97,12 +97,16 @@ class Host:
 
 @contextmanager
 def started(
-    arguments: Sequence[str], folder: Path, era: Era = "2026-07-28", **environ: str
+    arguments: Sequence[str],
+    folder: Path,
+    era: Era = "2026-07-28",
+    *,
+    environ: Mapping[str, str] | None = None,
 ) -> Generator[Host]:
     """A server process, killed at the end if it is still there."""
     errors = folder / "stderr"
-    clean = {key: value for key, value in os.environ.items() if key in {"PATH", "LANG"} or key.startswith("COVERAGE_")}
-    variables = clean | {"HOME": str(folder), "MASSGEN_MCP_STATE_DIR": str(folder / "state")} | environ
+    clean = {key: value for key, value in os.environ.items() if key in {"PATH", "LANG"}}
+    own = {"HOME": str(folder), "MASSGEN_MCP_STATE_DIR": str(folder / "state")}
     with (
         errors.open("wb") as stderr,
         subprocess.Popen(  # noqa: S603 - our own program
@@ -110,7 +114,7 @@ def started(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env=variables,
+            env=clean | own | dict(environ or {}),
             cwd=ROOT,
         ) as process,
     ):

@@ -44,7 +44,7 @@ class Peer:
         self.progress: list[dict[str, Any]] = []
         self._out = out
         self._name = name
-        self._replies: dict[Any, dict[str, Any]] = {}
+        self.replies: dict[Any, dict[str, Any]] = {}
         self._news = anyio.Event()
 
     async def send(self, message: dict[str, Any]) -> None:
@@ -72,9 +72,9 @@ class Peer:
 
     async def reply(self, number: Any) -> dict[str, Any]:
         """The reply to a request."""
-        while number not in self._replies:
+        while number not in self.replies:
             await self._news.wait()
-        return self._replies[number]
+        return self.replies[number]
 
     async def told(self, count: int) -> list[str]:
         """The progress messages, as soon as there are so many."""
@@ -91,7 +91,7 @@ class Peer:
         async for message in incoming:
             found = message.message.model_dump(by_alias=True, mode="json", exclude_unset=True)
             if "id" in found:
-                self._replies[found["id"]] = found
+                self.replies[found["id"]] = found
             elif found["method"] == "notifications/progress":
                 self.progress.append(found["params"])
             self._news.set()

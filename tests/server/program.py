@@ -1,4 +1,4 @@
-"""The server as a process, with a scripted team in place of the real world: `python -m tests.server.program NAME`.
+"""The server as a process, with a scripted team for the real world: `python -m tests.server.program NAME`.
 
 Its journal is the real one, in the folder that MASSGEN_MCP_STATE_DIR names.
 """

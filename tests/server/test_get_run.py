@@ -8,26 +8,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import mcp_types as types
 import pytest
 from mcp import Client
 
 from massgen_mcp.clock import ScriptedClock
 from massgen_mcp.journal import MemoryJournal
 from massgen_mcp.server.app import build_server
+from tests.server.shown import SPLIT, data, text
 from tests.teams import After, ScriptedTeam, scripted_team
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
-
-SPLIT = {
-    "a": ["answer: 4\nfour", "vote: 5 because it is right"],
-    "b": ["answer: 5\nfive", "vote: 4 because it is even"],
-    "c": ["answer: 6\nsix", "vote: 5"],
-}
-
-
-def text(result: Any) -> str:
-    found: str = result.content[0].text
-    return found
 
 
 @asynccontextmanager
@@ -35,7 +26,7 @@ async def asked(team: ScriptedTeam, **arguments: Any) -> AsyncGenerator[tuple[Cl
     """A client that has asked the team, and the run's name."""
     async with Client(build_server(team)) as client:
         result = await client.call_tool("ask_team", {"question": "Which?", **arguments})
-        yield client, (result.structured_content or {})["run_id"]
+        yield client, data(result)["run_id"]
 
 
 async def test_without_a_run_id_the_latest_runs_come_a_row_each():
@@ -47,7 +38,7 @@ async def test_without_a_run_id_the_latest_runs_come_a_row_each():
             await clock.advance(60)
         result = await client.call_tool("get_run", {})
     assert text(empty) == "There are no runs yet. ask_team makes one."
-    rows = (result.structured_content or {})["runs"]
+    rows = data(result)["runs"]
     assert [row["question"] for row in rows] == ["second?", "first?"]
     assert rows[0]["status"] == "completed"
     assert rows[0]["started"] == "2025-06-15T15:07:40Z"
@@ -60,8 +51,8 @@ async def test_many_runs_come_in_pages():
         for number in range(23):
             await client.call_tool("ask_team", {"question": f"{number}?"})
             await clock.advance(1)
-        first = (await client.call_tool("get_run", {})).structured_content or {}
-        second = (await client.call_tool("get_run", {"cursor": first["cursor"]})).structured_content or {}
+        first = data(await client.call_tool("get_run", {}))
+        second = data(await client.call_tool("get_run", {"cursor": first["cursor"]}))
         broken = await client.call_tool("get_run", {"cursor": "soon"})
     assert [row["question"] for row in second["runs"]] == ["2?", "1?", "0?"]
     assert "cursor" not in second
@@ -72,7 +63,7 @@ async def test_many_runs_come_in_pages():
 async def test_a_finished_run_is_returned_as_it_was():
     async with asked(ScriptedTeam(SPLIT)) as (client, run_id):
         result = await client.call_tool("get_run", {"run_id": run_id})
-    found = result.structured_content or {}
+    found = data(result)
     assert (found["answer"], found["winner"], found["status"]) == ("5\nfive", "b", "completed")
     assert text(result).startswith("5\nfive\n\n---\ncompleted · b's answer (by vote) · $0.06")
 
@@ -80,7 +71,7 @@ async def test_a_finished_run_is_returned_as_it_was():
 async def test_all_answers_can_be_read():
     async with asked(ScriptedTeam(SPLIT)) as (client, run_id):
         result = await client.call_tool("get_run", {"run_id": run_id, "detail": "answers"})
-    answers = (result.structured_content or {})["answers"]
+    answers = data(result)["answers"]
     assert [(row["agent"], row["conclusion"], row["text"]) for row in answers] == [
         ("a", "4", "4\nfour"),
         ("b", "5", "5\nfive"),
@@ -92,7 +83,7 @@ async def test_all_answers_can_be_read():
 async def test_votes_come_with_their_reasons():
     async with asked(ScriptedTeam(SPLIT)) as (client, run_id):
         result = await client.call_tool("get_run", {"run_id": run_id, "detail": "votes"})
-    ballot = (result.structured_content or {})["ballot"]
+    ballot = data(result)["ballot"]
     assert ballot == [
         {"voter": "a", "chose": "b", "reason": "it is right"},
         {"voter": "b", "chose": "a", "reason": "it is even"},
@@ -105,7 +96,7 @@ async def test_votes_of_a_run_in_motion_are_those_cast_so_far():
     late = {**SPLIT, "c": ["answer: 6\nsix", After(anyio.Event(), "vote: 5")]}
     async with asked(ScriptedTeam(late), wait_seconds=0.3) as (client, run_id):
         result = await client.call_tool("get_run", {"run_id": run_id, "detail": "votes"})
-    found = result.structured_content or {}
+    found = data(result)
     assert (found["status"], found["phase"], found["done"]) == ("running", "voting", "2/3")
     assert [row["voter"] for row in found["ballot"]] == ["a", "b"]
 
@@ -119,7 +110,7 @@ async def test_without_votes_it_says_so():
 async def test_the_transcript_tells_everything_in_order():
     async with asked(ScriptedTeam(SPLIT), context="a fact") as (client, run_id):
         result = await client.call_tool("get_run", {"run_id": run_id, "detail": "transcript"})
-    entries = (result.structured_content or {})["transcript"]
+    entries = data(result)["transcript"]
     kinds = [entry["what"] for entry in entries]
     assert kinds[0] == "RunStarted"
     assert kinds[-1] == "Finished"
@@ -139,7 +130,7 @@ async def test_long_things_come_in_pages_that_lose_nothing():
         while not pages or cursor:
             call = {"run_id": run_id, "detail": "answers", **({"cursor": cursor} if cursor else {})}
             result = await client.call_tool("get_run", call)
-            found = result.structured_content or {}
+            found = data(result)
             assert len(json.dumps(found, ensure_ascii=False)) <= 40_000
             pages.append(found)
             cursor = found.get("cursor")
@@ -180,7 +171,7 @@ async def test_an_unknown_run_is_answered_with_how_to_find_it(tool: str):
 async def test_waiting_ends_when_the_run_does():
     go = anyio.Event()
     team = scripted_team(a=[After(go, "answer: 4")])
-    found: list[Any] = []
+    found: list[types.CallToolResult] = []
     async with asked(team, wait_seconds=0) as (client, run_id):
 
         async def wait() -> None:
@@ -190,7 +181,7 @@ async def test_waiting_ends_when_the_run_does():
             tasks.start_soon(wait)
             await team.answering.wait()
             go.set()
-    assert found[0].structured_content["answer"] == "4"
+    assert data(found[0])["answer"] == "4"
 
 
 async def test_a_run_that_failed_is_an_error_here_too():
@@ -208,9 +199,11 @@ async def test_runs_of_another_process_are_read_from_the_journal():
         summary = await client.call_tool("get_run", {"run_id": run_id, "wait_seconds": 1})
         answers = await client.call_tool("get_run", {"run_id": run_id, "detail": "answers"})
         report = await client.read_resource(f"massgen://runs/{run_id}")
-    assert (summary.structured_content or {})["answer"] == "5\nfive"
-    assert len((answers.structured_content or {})["answers"]) == 3
-    assert report.contents[0].text.startswith(f"# Run {run_id}")  # type: ignore[union-attr]
+    assert data(summary)["answer"] == "5\nfive"
+    assert len(data(answers)["answers"]) == 3
+    (contents,) = report.contents
+    assert isinstance(contents, types.TextResourceContents)
+    assert contents.text.startswith(f"# Run {run_id}")
 
 
 async def test_a_run_whose_server_ended_shows_as_interrupted_with_its_answers():
@@ -220,7 +213,7 @@ async def test_a_run_whose_server_ended_shows_as_interrupted_with_its_answers():
         pass
     async with Client(build_server(ScriptedTeam({}, journal=journal))) as client:
         result = await client.call_tool("get_run", {"run_id": run_id})
-    found = result.structured_content or {}
+    found = data(result)
     assert (found["status"], found["answer"]) == ("interrupted", "5")
     assert "The process that drove this run is gone" in text(result)
 
@@ -229,8 +222,8 @@ async def test_a_team_without_a_journal_can_be_looked_at_while_its_server_lives(
     async with asked(ScriptedTeam(SPLIT, journalled=False)) as (client, run_id):
         result = await client.call_tool("get_run", {"run_id": run_id, "detail": "transcript"})
         rows = await client.call_tool("get_run", {})
-    assert (result.structured_content or {})["transcript"][-1]["what"] == "Finished"
-    assert (rows.structured_content or {})["runs"] == []
+    assert data(result)["transcript"][-1]["what"] == "Finished"
+    assert data(rows)["runs"] == []
 
 
 async def test_cancelling_returns_the_best_answer_there_is():
@@ -238,15 +231,15 @@ async def test_cancelling_returns_the_best_answer_there_is():
     async with asked(team, wait_seconds=0.3) as (client, run_id):
         result = await client.call_tool("cancel_run", {"run_id": run_id})
         again = await client.call_tool("cancel_run", {"run_id": run_id})
-    found = result.structured_content or {}
+    found = data(result)
     assert not result.is_error
     assert (found["answer"], found["stopped_by"]) == ("4", "cancelled")
-    assert again.structured_content == found
+    assert data(again) == found
 
 
 async def test_a_run_stopped_by_somebody_else_without_an_answer_is_an_error_for_who_asked():
     team = scripted_team(a=[After(anyio.Event(), "answer: 5")])
-    found: list[Any] = []
+    found: list[types.CallToolResult] = []
     async with Client(build_server(team)) as client:
 
         async def ask() -> None:
@@ -255,8 +248,8 @@ async def test_a_run_stopped_by_somebody_else_without_an_answer_is_an_error_for_
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             await team.answering.wait()
-            rows = (await client.call_tool("get_run", {})).structured_content or {}
+            rows = data(await client.call_tool("get_run", {}))
             stopped = await client.call_tool("cancel_run", {"run_id": rows["runs"][0]["run_id"]})
+            assert not stopped.is_error
     assert found[0].is_error
-    assert not stopped.is_error
-    assert found[0].structured_content["status"] == "cancelled"
+    assert data(found[0])["status"] == "cancelled"

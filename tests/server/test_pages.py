@@ -38,6 +38,12 @@ def test_what_fits_a_page_of_its_own_is_not_cut():
     assert end is None
 
 
+def test_a_page_that_has_no_room_left_for_a_beginning_ends():
+    entries = [Entry({"n": 0}, "x" * 170), Entry({"n": 1}, "y" * 300)]
+    rows, cursor = page(entries, None, limit=LIMIT)
+    assert ([row["n"] for row in rows], cursor) == ([0], "1.0")
+
+
 def test_a_cursor_stays_good_while_entries_are_added():
     entries = [Entry({"n": number}, "x" * 100) for number in range(2)]
     _, cursor = page(entries, None, limit=LIMIT)

@@ -16,6 +16,7 @@ import pytest
 from massgen_mcp.journal import open_journal
 from tests.server.hosts import ROOT, Host, started
 from tests.server.peers import envelope, hello
+from tests.server.shown import data
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -34,12 +35,17 @@ async def test_the_sdks_client_asks_a_team_over_pipes(mode: str, tmp_path: Path)
     async with mcp.Client(server, mode=mode) as client:
         assert len((await client.list_tools()).tools) == 5
         result = await client.call_tool("ask_team", {"question": "2 + 2?"})
-    assert (result.structured_content or {})["answer"] == "4"
+    assert data(result)["answer"] == "4"
 
 
 def test_a_host_that_tries_both_eras_at_once_is_answered_twice(tmp_path: Path):
     with started([*SCRIPTED, "fast"], tmp_path) as host:
-        discover = {"jsonrpc": "2.0", "id": "probe", "method": "server/discover", "params": {"_meta": envelope()}}
+        discover = {
+            "jsonrpc": "2.0",
+            "id": "probe",
+            "method": "server/discover",
+            "params": {"_meta": envelope()},
+        }
         host.send(discover)
         host.send(hello())
         found = {message["id"]: message for message in (host.read(), host.read())}
@@ -145,11 +151,8 @@ def test_whatever_hangs_the_process_ends():
 
 
 def test_without_pipes_it_says_so(tmp_path: Path):
-    command = [
-        sys.executable,
-        "-c",
-        "import os, sys; os.close(1); from massgen_mcp.server.entry import serve_host; sys.exit(serve_host())",
-    ]
+    code = "import os; os.close(1); from massgen_mcp.server.entry import serve_host; exit(serve_host())"
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, timeout=20)  # noqa: S603
     assert done.returncode == 1
     assert b"stdin or stdout is closed" in done.stderr

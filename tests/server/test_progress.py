@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -9,6 +10,8 @@ import pytest
 from mcp import Client
 
 from massgen_mcp.clock import ScriptedClock
+from massgen_mcp.errors import JournalError
+from massgen_mcp.journal import MemoryJournal, Record
 from massgen_mcp.server.app import build_server
 from tests.server.peers import ERAS, Era, connected
 from tests.teams import After, ScriptedTeam, scripted_team
@@ -128,6 +131,19 @@ async def test_who_looks_at_a_run_half_way_is_told_where_it_is():
         go.set()
         await peer.reply(2)
     assert lines == ["a answered (1/2), 0 s, $0.01", "1/2 answered, 15 s, $0.01; at work: b"]
+
+
+async def test_progress_goes_on_where_the_past_cannot_be_read():
+    class Unreadable(MemoryJournal):
+        async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[Record]:
+            raise JournalError(f"{run_id} can't be read from {after} to {limit}.")
+
+    clock = ScriptedClock()
+    team = ScriptedTeam({"a": ["answer: 4"]}, clock=clock, journal=Unreadable(clock=clock))
+    async with connected(build_server(team, clock=clock), "2026-07-28") as peer:
+        await peer.call(1, "ask_team", token=7, question="?")
+        assert (await peer.reply(1))["result"]["structuredContent"]["answer"] == "4"
+    assert "a answered (1/1), 0 s, $0.01" in await peer.told(1)
 
 
 async def test_what_is_told_is_short_redacted_and_visible():

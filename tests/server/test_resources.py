@@ -12,23 +12,19 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from massgen_mcp.errors import JournalError
+from massgen_mcp.journal import Journal
 from massgen_mcp.server.app import build_server
+from tests.server.shown import SPLIT, data, text
 from tests.teams import ScriptedTeam, scripted_team
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
-
-SPLIT = {
-    "a": ["answer: 4\nfour", "vote: 5 because it is right"],
-    "b": ["answer: 5\nfive", "vote: 4"],
-    "c": ["answer: 6\nsix", "vote: 5"],
-}
 
 
 @asynccontextmanager
 async def asked(team: ScriptedTeam, mode: str = "auto") -> AsyncGenerator[tuple[Client, str]]:
     async with Client(build_server(team), mode=mode) as client:
         result = await client.call_tool("ask_team", {"question": "Which?"})
-        yield client, (result.structured_content or {})["run_id"]
+        yield client, data(result)["run_id"]
 
 
 async def read(client: Client, uri: str) -> tuple[str | None, str]:
@@ -49,10 +45,8 @@ async def test_a_runs_report_tells_who_said_what_and_why_it_was_chosen(mode: str
 
 async def test_each_answer_can_be_read_by_its_label_its_agent_or_as_final():
     async with asked(ScriptedTeam(SPLIT)) as (client, run_id):
-        answers = (
-            await client.call_tool("get_run", {"run_id": run_id, "detail": "answers"})
-        ).structured_content or {}
-        label = answers["answers"][2]["label"]
+        answers = await client.call_tool("get_run", {"run_id": run_id, "detail": "answers"})
+        label = data(answers)["answers"][2]["label"]
         base = f"massgen://runs/{run_id}/answers"
         assert await read(client, f"{base}/{label}") == ("text/markdown", "6\nsix")
         assert (await read(client, f"{base}/a"))[1] == "4\nfour"
@@ -64,7 +58,7 @@ async def test_each_answer_can_be_read_by_its_label_its_agent_or_as_final():
 async def test_the_final_answer_is_whole_where_the_reply_had_to_cut_it():
     long = "4\n" + "x" * 60_000
     async with asked(scripted_team(a=[f"answer: {long}"])) as (client, run_id):
-        reply = (await client.call_tool("get_run", {"run_id": run_id})).structured_content or {}
+        reply = data(await client.call_tool("get_run", {"run_id": run_id}))
         _, whole = await read(client, f"massgen://runs/{run_id}/answers/final")
     assert len(reply["answer"]) <= 45_000
     assert whole == long
@@ -135,7 +129,7 @@ async def test_names_runs_labels_and_strategies_complete(mode: str):
 
 async def test_completion_without_a_journal_is_just_empty():
     class NoDisk(ScriptedTeam):
-        async def _open_journal(self) -> object:
+        async def _open_journal(self) -> Journal:
             raise JournalError("no disk")
 
     async with Client(build_server(NoDisk({}))) as client:
@@ -147,13 +141,13 @@ async def test_list_backends_says_what_is_ready():
         result = await client.call_tool("list_backends", {"task": "coding"})
         unknown = await client.call_tool("list_backends", {"backend": "gogle"})
         wrong = await client.call_tool("list_backends", {"task": "cooking"})
-    found = result.structured_content or {}
+    found = data(result)
     assert found["backends"] == [{"backend": "scripted", "ready": True}]
     assert found["task"] == "coding"
-    assert json.loads(result.content[0].text) == found  # type: ignore[union-attr]
+    assert json.loads(text(result)) == found
     assert unknown.is_error
     assert wrong.is_error
-    assert wrong.content[0].text.startswith("`task` must be one of 'research',")  # type: ignore[union-attr]
+    assert text(wrong).startswith("`task` must be one of 'research',")
 
 
 async def test_validate_config_tells_problems_without_being_an_error_itself():
@@ -161,7 +155,7 @@ async def test_validate_config_tells_problems_without_being_an_error_itself():
         good = await client.call_tool("validate_config", {"config": "good"})
         bad = await client.call_tool("validate_config", {"config": "bad"})
         none = await client.call_tool("validate_config", {})
-    assert (good.is_error, good.structured_content) == (False, {"ok": True, "problems": []})
+    assert (good.is_error, data(good)) == (False, {"ok": True, "problems": []})
     assert not bad.is_error
-    assert bad.structured_content == {"ok": False, "problems": [{"path": "agents", "message": "bad"}]}
-    assert none.content[0].text == "`config` is missing. Nothing was spent."  # type: ignore[union-attr]
+    assert data(bad) == {"ok": False, "problems": [{"path": "agents", "message": "bad"}]}
+    assert text(none) == "`config` is missing. Nothing was spent."

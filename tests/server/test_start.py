@@ -55,8 +55,11 @@ def test_with_nothing_configured_it_starts_and_says_what_to_do(tmp_path: Path):
 
 def test_with_a_state_folder_that_cannot_be_written_it_starts_and_refuses_before_it_costs(tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
-    broken = {"MASSGEN_MCP_STATE_DIR": str(tmp_path / "file" / "state"), "GROQ_API_KEY": "gsk_0123456789abcdef"}
-    with started(["-m", "massgen_mcp"], tmp_path, **broken) as host:
+    environ = {
+        "MASSGEN_MCP_STATE_DIR": str(tmp_path / "file" / "state"),
+        "GROQ_API_KEY": "gsk_0123456789abcdef",
+    }
+    with started(["-m", "massgen_mcp"], tmp_path, environ=environ) as host:
         host.shake_hands()
         assert len(host.request(1, "tools/list")["result"]["tools"]) == 5
         host.begin(2, "ask_team", question="?")
@@ -66,14 +69,14 @@ def test_with_a_state_folder_that_cannot_be_written_it_starts_and_refuses_before
 
 
 def test_an_unknown_log_level_is_told_and_does_no_harm(tmp_path: Path):
-    with started(["-m", "massgen_mcp"], tmp_path, MASSGEN_MCP_LOG="loud") as host:
+    with started(["-m", "massgen_mcp"], tmp_path, environ={"MASSGEN_MCP_LOG": "loud"}) as host:
         host.shake_hands()
         assert "MASSGEN_MCP_LOG is 'LOUD'; known levels: " in host.errors
 
 
 def test_the_log_shows_no_keys(tmp_path: Path):
     key = "sk-proj-0123456789abcdefghij"
-    with started(["-m", "massgen_mcp"], tmp_path, MASSGEN_MCP_LOG="debug") as host:
+    with started(["-m", "massgen_mcp"], tmp_path, environ={"MASSGEN_MCP_LOG": "debug"}) as host:
         host.shake_hands()
         host.begin(1, "ask_team", question=f"What is {key}?", context="x" * 300_000)
         host.reply(1)

@@ -84,7 +84,6 @@ _CLAUDE = BackendInfo(
     title="Anthropic Claude",
     vendor="anthropic",
     module="claude",
-    executes=False,
     env=("ANTHROPIC_API_KEY",),
     base_url="https://api.anthropic.com",
     hosts=("api.anthropic.com",),
