@@ -114,8 +114,9 @@ class LocalBackend:
         if any(message.images for message in request.messages):
             raise self._failure("bad_request", "can't see images")
         facts = await self.engine.facts()
-        usage = Usage()
-        for attempt in range(1, _TRIES + 1):
+        usage, attempt = Usage(), 0
+        while True:
+            attempt += 1
             plan, draft = self._plan(request, facts, short=attempt > 1), _Draft()
             async with self.engine.call(plan.kind, self._body(plan)) as events:
                 async for event in events:
@@ -129,11 +130,10 @@ class LocalBackend:
                     yield TextDelta(text=reply.text)
                 yield reply
                 return
-            if attempt < _TRIES and plan.shortens:
-                yield Restarted(attempt=attempt + 1, why="the reply was cut; a shorter one is asked for")
-            else:
-                break
-        raise self._failure("length", "was cut at its limit of tokens", "Raise max_tokens or context_size.")
+            if attempt == _TRIES or not plan.shortens:
+                remedy = "Raise max_tokens or context_size."
+                raise self._failure("length", "was cut at its limit of tokens", remedy)
+            yield Restarted(attempt=attempt + 1, why="the reply was cut; a shorter one is asked for")
 
     def _plan(self, request: Request, facts: Facts, *, short: bool) -> Plan:
         if not facts.template:

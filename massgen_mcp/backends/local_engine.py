@@ -110,8 +110,8 @@ class Engine:
 
     @property
     def pid(self) -> int | None:
-        """The process, while there is one."""
-        return self._child.pid if self._child else None
+        """The process, while it runs."""
+        return self._child.pid if self._child and not self._child.ended else None
 
     async def facts(self) -> Facts:
         """What the model is; loads it when it is not loaded.
@@ -120,6 +120,8 @@ class Engine:
             BackendError: `unavailable`, when it can't be loaded.
         """
         async with self._starting:
+            if self._child and self._child.ended:
+                await self._drop("it ended while it had nothing to do")
             if self._child is None or self._facts is None:
                 self._child, self._facts = await self._start()
             return self._facts
@@ -309,8 +311,7 @@ async def release(engine: Engine) -> None:
     engine.users -= 1
     if engine.users > 0:
         return
-    if (engines := _engines.get(None)) and engines.get(engine.spec) is engine:
-        del engines[engine.spec]
+    _engines.get().pop(engine.spec)
     await engine.aclose()
 
 

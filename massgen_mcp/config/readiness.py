@@ -176,6 +176,14 @@ def readiness(options: Options, environment: Environment) -> Readiness:
         return Readiness(ready=False, why=why, variables=key.variables, key=state)
     if key.source == "missing":
         return _without_key(options, key, environment)
+    if isinstance(options, AzureOptions) and address_of(options, environment) is None:
+        return Readiness(
+            ready=False,
+            why=f"{AZURE_ENDPOINT} is not set ({environment.where()})",
+            remedy=f"Set {AZURE_ENDPOINT}, or give base_url in the backend block.",
+            variables=(AZURE_ENDPOINT,),
+            key=state,
+        )
     return Readiness(ready=True, variables=key.variables, key=state)
 
 

@@ -134,7 +134,7 @@ class TurnInMotion:
                 case Submit():
                     self._close(reply, "Recorded.")
                     return self._answer(decision.content, decision.conclusion)
-                case Cast() if self._news:
+                case Cast() | Slip() if self._news:
                     end = self._tell_news(reply)
                 case Cast():
                     self._close(reply, "Recorded.")

@@ -55,6 +55,11 @@ class Child:
         """Its process id."""
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is known to have ended."""
+        return self._process.returncode is not None
+
     async def send(self, line: bytes) -> None:
         """Hand it one line.
 
@@ -92,7 +97,7 @@ class Child:
             with anyio.move_on_after(self._grace if grace is None else grace):
                 await self._in.aclose()
                 await self._process.wait()
-            if self._process.returncode is None:
+            if not self.ended:
                 with contextlib.suppress(ProcessLookupError):
                     self._process.kill()
             await self._process.aclose()

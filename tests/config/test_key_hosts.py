@@ -80,6 +80,17 @@ def test_readiness_says_what_is_missing_and_how_to_mend_it() -> None:
     assert readiness(_options("lmstudio"), Environment.of({})).key == "not needed"
 
 
+def test_azure_is_ready_with_a_key_and_an_endpoint() -> None:
+    options = _options("azure_openai")
+    keyed = Environment.of({"AZURE_OPENAI_API_KEY": "k"})
+    whole = Environment.of(
+        {"AZURE_OPENAI_API_KEY": "k", "AZURE_OPENAI_ENDPOINT": "https://x.openai.azure.com"}
+    )
+    assert readiness(options, keyed).variables == ("AZURE_OPENAI_ENDPOINT",)
+    assert "AZURE_OPENAI_ENDPOINT is not set" in readiness(options, keyed).why
+    assert readiness(options, whole).ready
+
+
 def test_a_backend_that_does_not_run_yet_is_not_ready() -> None:
     waiting = [row.type for row in BACKENDS.values() if not row.executes]
     for kind in waiting:

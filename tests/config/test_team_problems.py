@@ -238,6 +238,18 @@ GROQ = AGENT + "  backend: {type: groq}\n"
             "agent.backend (line 3): give thinking_budget (2.5 models) or thinking_level (3 and later)",
         ),
         (
+            AGENT + "  backend: {type: ag2, llm_config: {config_list: []}}",
+            "agent.backend.llm_config.config_list (line 3): must not be empty",
+        ),
+        (
+            AGENT + "  backend: {type: ag2, llm_config: {model: m}, code_execution_config: 3}",
+            "agent.backend.code_execution_config (line 3): must be a mapping of keys",
+        ),
+        (
+            AGENT + "  backend: {type: ag2, llm_config: {model: m}, code_execution_config: {executor: 3}}",
+            "agent.backend.code_execution_config.executor (line 3): must be one of local, docker, cloud",
+        ),
+        (
             AGENT + "  backend: {type: ag2}",
             "agent.backend (line 3): give llm_config with at least one model",
         ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Any
 
 
@@ -25,6 +26,10 @@ def misbehave(word: str) -> None:
         os.abort()
     if word == "leave":
         os._exit(0)
+    if word == "deaf":
+        os.close(0)
+    if word == "stay":
+        time.sleep(0.5)
     if word == "garbage":
         sys.stdout.write("llama_model_loader: loaded\n")
         sys.stdout.flush()

@@ -197,8 +197,8 @@ async def test_cancelling_stops_the_copy_within_a_block(
         tasks.cancel_scope.cancel()
     go_on.set()
     with anyio.fail_after(10):
-        while names(folder):
-            await anyio.sleep(0.001)  # noqa: ASYNC110 - a thread that nobody waits for ends without an event
+        while names(folder):  # noqa: ASYNC110 - a thread that nobody waits for ends without an event
+            await anyio.sleep(0.001)
 
     assert names(folder) == []
 

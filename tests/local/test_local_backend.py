@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from pydantic import ValidationError
 
@@ -141,7 +142,7 @@ async def test_one_that_reads_passes_on_what_belongs_to_others(scripted: Scripte
 
 
 async def test_a_cancelled_request_frees_its_slot(scripted: Scripted) -> None:
-    replies = [[text("a")], ["heard", "done"]]
+    replies = [[text("a")], [{"id": 1, **text("late")}, "heard", "done"]]
     async with scripted({"replies": replies}, agents=2, slots=1) as (first, second):
         async with first.stream(ASK) as stream:
             await anext(stream)
@@ -202,6 +203,25 @@ async def test_a_crash_in_native_code_fails_the_request_and_the_next_one_works(s
     assert (error.kind, error.retryable, error.max_attempts) == ("network", True, 2)
     assert "SIGABRT: ggml: out of memory" in str(error)
     assert str(again) == str(error)
+
+
+async def test_a_process_that_ended_between_requests_is_started_again(scripted: Scripted) -> None:
+    async with scripted({"replies": [[text("a"), "done", "leave"]]}) as backend:
+        await reply(backend)
+        with anyio.fail_after(20):
+            while backend.engine.pid is not None:
+                await anyio.lowlevel.checkpoint()
+
+        assert (await reply(backend)).text == "a"
+
+
+async def test_a_process_that_takes_no_more_requests_is_lost(scripted: Scripted) -> None:
+    async with scripted({"replies": [["deaf", text("a"), "done", "stay"]]}) as backend:
+        await reply(backend)
+        error = await failure(backend)
+
+        assert (error.kind, error.retryable) == ("network", True)
+        assert (await reply(backend)).text == "a"
 
 
 async def test_a_crash_fails_everything_in_the_process(scripted: Scripted) -> None:
