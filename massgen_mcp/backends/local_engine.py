@@ -121,7 +121,7 @@ class Engine:
         """
         async with self._starting:
             if self._child and self._child.ended:
-                await self._drop("it ended while it had nothing to do")
+                await self._drop(self._child, "it ended while it had nothing to do")
             if self._child is None or self._facts is None:
                 self._child, self._facts = await self._start()
             return self._facts
@@ -223,37 +223,39 @@ class Engine:
 
     async def _read(self) -> None:
         """Take one line and give it to the request it belongs to. One of a cancelled request is dropped."""
-        if self._child is None:
+        child = self._child
+        if child is None:
             raise AssertionError("a request that is not lost has a process")
         try:
-            event = _parse(await self._child.receive())
+            event = _parse(await child.receive())
         except ChildLost as error:
-            await self._drop(str(error))
+            await self._drop(child, str(error))
         except ValueError:
-            await self._drop("it sent something that is no message")
+            await self._drop(child, "it sent something that is no message")
         else:
             if call := self._calls.get(event.get("id", 0)):
                 call.events.append(event)
 
     async def _send(self, message: Mapping[str, Any]) -> None:
-        if self._child is None:
+        child = self._child
+        if child is None:
             raise self._gone("it was stopped")
         try:
-            await self._child.send(_line(message))
+            await child.send(_line(message))
         except ChildLost as error:
-            await self._drop(str(error))
+            await self._drop(child, str(error))
             raise self._gone(str(error)) from error
 
     async def _cancel(self, number: int) -> None:
         with anyio.move_on_after(_FAREWELL, shield=True), contextlib.suppress(BackendError):
             await self._send({"op": "cancel", "id": number})
 
-    async def _drop(self, why: str) -> None:
-        """The process is lost, with all that was running in it."""
-        child, self._child = self._child, None
-        self._losses += 1
-        self._mark_lost(why)
-        if child is not None:
+    async def _drop(self, child: Child, why: str) -> None:
+        """A process is lost, with all that was running in it. Whoever notices second changes nothing."""
+        if self._child is child:
+            self._child = None
+            self._losses += 1
+            self._mark_lost(why)
             await child.stop(0)
 
     def _mark_lost(self, why: str) -> None:

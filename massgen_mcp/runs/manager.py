@@ -28,8 +28,9 @@ from massgen_mcp.runs.past import result_of_record, with_warning
 from massgen_mcp.runs.result import RunResult, TeamInfo
 from massgen_mcp.runs.shape import finished_result
 from massgen_mcp.secrets import Secrets
-from massgen_mcp.team import AgentSpec, EventLog, Limits, Ports, TeamRun, TeamSpec
+from massgen_mcp.team import AgentSpec, Ended, EventLog, Limits, Ports, TeamRun, TeamSpec
 from massgen_mcp.team.prompts import PROMPTS_VERSION
+from massgen_mcp.telemetry import run_span
 
 __all__ = ["ResolvedTeam", "Runs", "Teams", "World"]
 
@@ -316,11 +317,10 @@ class Runs:
         log = handle.run.log
         try:
             async with self._places:
-                ended = await handle.run.drive()
-            result = finished_result(
-                handle.run, ended, team=handle.team, warnings=handle.warnings, demo=handle.demo
-            )
-            await log.append("Finished", _finished_body(result))
+                spec = handle.run.spec
+                with run_span(run_id=handle.run_id, team=handle.team.name, strategy=spec.strategy):
+                    ended = await handle.run.drive()
+            result = await _kept(handle, ended)
         except MassgenError as error:
             result = self._broken(handle, str(error))
         except Exception:
@@ -353,6 +353,16 @@ class Runs:
         over = [run_id for run_id, handle in self._handles.items() if handle.result is not None]
         for run_id in over[: max(0, len(over) - _KEPT)]:
             del self._handles[run_id]
+
+
+async def _kept(handle: RunHandle, ended: Ended) -> RunResult:
+    """The result, in the journal. One that can't be kept is still given to who waits for it."""
+    result = finished_result(handle.run, ended, team=handle.team, warnings=handle.warnings, demo=handle.demo)
+    try:
+        await handle.run.log.append("Finished", _finished_body(result))
+    except JournalError as error:
+        return with_warning(result, f"This result could not be kept: {error}")
+    return result
 
 
 def _spec(ask: Ask, team: ResolvedTeam, random: Random) -> TeamSpec:

@@ -75,6 +75,8 @@ def running_result(run: TeamRun, *, team: TeamInfo, eta: float | None, warnings:
 def phase_of(board: Board) -> tuple[str, str]:
     """What the team is doing, and how many of its agents are done with it: `voting`, `2/3`."""
     live = len(board.live)
+    if not board.phase:
+        return "waiting for other runs", f"0/{len(board.members)}"
     if board.phase == "presentation":
         return "presenting", "0/1"
     if board.ballot:

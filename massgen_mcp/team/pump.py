@@ -44,6 +44,7 @@ from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.spec import Ports, TeamSpec
 from massgen_mcp.team.turn import TurnInMotion
+from massgen_mcp.telemetry import turn_span
 from massgen_mcp.text import new_tag
 
 __all__ = ["Ended", "TeamRun"]
@@ -165,7 +166,8 @@ class TeamRun:
         tasks.start_soon(self._work, motion, turn, scope)
 
     async def _work(self, motion: TurnInMotion, turn: Turn, scope: anyio.CancelScope) -> None:
-        with scope:
+        span = turn_span(agent=turn.agent, kind=turn.kind, turn=turn.id, ballot=turn.ballot)
+        with scope, span:
             event = await motion.run()
             if motion.out_of_budget:
                 self._tell(BudgetStopped())

@@ -42,6 +42,7 @@ from massgen_mcp.team.workflow import (
     constrained_schema,
     read_reply,
 )
+from massgen_mcp.telemetry import tool_span
 
 __all__ = ["MAX_SLIPS", "MAX_TOOL_CALLS", "TurnInMotion"]
 
@@ -278,7 +279,8 @@ class TurnInMotion:
         body = {"agent": self._turn.agent, "name": call.name, "arguments": call.arguments}
         started = body | {"idempotent": toolset.idempotent(call.name)}
         await self._log.append("ToolStarted", started, turn=self._turn.id, call=number)
-        result = await toolset.call(call)
+        with tool_span(name=call.name, call_id=call.id):
+            result = await toolset.call(call)
         finished = {"agent": self._turn.agent, "result": result.content, "is_error": result.is_error}
         await self._log.append("ToolFinished", finished, turn=self._turn.id, call=number)
         if count >= _NUDGE:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import struct
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -20,8 +20,9 @@ from massgen_mcp.backends.demo_model import DEMO_MODEL, installed, prepare
 from massgen_mcp.backends.local import LocalBackend, Options, connect
 from massgen_mcp.backends.local_child import open_native
 from massgen_mcp.backends.local_grammar import Bounds, make_grammar
-from massgen_mcp.clock import SystemClock
+from massgen_mcp.backends.pulse import PULSE, Pulse
 from massgen_mcp.backends.registry import BACKENDS
+from massgen_mcp.clock import SystemClock
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Brief, Message, Reply, Request, TextDelta
 
@@ -139,6 +140,21 @@ async def test_the_demo_team_answers_simple_questions_and_votes_for_what_is_righ
             jsonschema.validate(value, schema)
 
 
+class Killing(Pulse):
+    """Ends the process at its first sign of life."""
+
+    __slots__ = ("_pid",)
+
+    def __init__(self, pid: int | None) -> None:
+        super().__init__(SystemClock())
+        self._pid = pid
+
+    def beat(self) -> None:
+        if self._pid is not None:
+            os.kill(self._pid, signal.SIGKILL)
+            self._pid = None
+
+
 async def test_the_process_can_be_cancelled_refuse_and_be_killed(cache: Path) -> None:
     brief = Brief(kind="answer", question="word " * 2000)
     async with agents(cache, 2, slots=1) as (first, second):
@@ -152,23 +168,25 @@ async def test_the_process_can_be_cancelled_refuse_and_be_killed(cache: Path) ->
         assert refused.value.kind == "context"
         assert (await reply(second, question("What do bees make?"))).usage.cost_usd == 0
 
-        pid = second.engine.pid
-        assert pid is not None
-        async with anyio.create_task_group() as tasks:
-
-            async def be_lost() -> None:
-                with pytest.raises(BackendError, match="SIGKILL"):
-                    await reply(first, question("What do bees make?"))
-
-            tasks.start_soon(be_lost)
-            await anyio.lowlevel.checkpoint()
-            os.kill(pid, signal.SIGKILL)
+        token = PULSE.set(Killing(second.engine.pid))
+        try:
+            with pytest.raises(BackendError, match="SIGKILL") as lost:
+                await reply(second, question("What do bees make?"))
+        finally:
+            PULSE.reset(token)
+        assert lost.value.retryable
+        assert (await reply(first, question("What do bees make?"))).text
 
 
 @pytest.mark.parametrize("schema", [ANSWER, VOTE, EVERYTHING, {"anyOf": [ANSWER, VOTE]}])
 def test_the_engine_takes_our_grammars_and_keeps_to_them(schema: dict[str, Any], native: Any) -> None:
     grammar = make_grammar(schema, Bounds(string=40))
     chunks: list[Any] = []
+
+    def take(chunk: Any) -> bool:
+        chunks.append(chunk)
+        return False
+
     body = {
         "prompt": "JSON:",
         "grammar": grammar.text,
@@ -176,7 +194,7 @@ def test_the_engine_takes_our_grammars_and_keeps_to_them(schema: dict[str, Any],
         "seed": 1,
         "stream": True,
     }
-    native.handle_completions(body, lambda chunk: chunks.append(chunk))
+    native.handle_completions(body, take)
 
     choices = [choice for chunk in chunks for choice in chunk["choices"]]
     assert choices[-1]["finish_reason"] == "stop"

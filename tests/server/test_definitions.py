@@ -79,8 +79,8 @@ def test_the_schemas_are_valid_and_closed_to_unknown_arguments():
 
 def _keys(schema: dict[str, Any]) -> list[str]:
     """Every keyword of a schema, nested ones included."""
-    inner = [value for value in schema.values() if isinstance(value, dict)]
-    return [*schema, *(key for value in inner for key in _keys(cast("dict[str, Any]", value)))]
+    inner = [cast("dict[str, Any]", value) for value in schema.values() if isinstance(value, dict)]
+    return [*schema, *(key for value in inner for key in _keys(value))]
 
 
 def test_a_full_call_fits_the_schema():

@@ -1,0 +1,182 @@
+"""Runs that this process does not drive, or that end in a way nobody wanted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from massgen_mcp.errors import JournalError
+from massgen_mcp.journal import Journal, MemoryJournal, open_journal, summarise
+from massgen_mcp.runs import Ask, Runs
+from massgen_mcp.runs.past import result_of_record
+from tests.teams import After, ScriptedTeam, scripted_team
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def opened(team: ScriptedTeam) -> AsyncGenerator[Runs]:
+    async with anyio.create_task_group() as tasks, team(tasks) as runs:
+        yield runs
+        tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+async def begun(runs: Runs, **ask: Any) -> str:
+    """A run that has its first answer."""
+    handle = await runs.start(Ask(question="q", **ask))
+    with anyio.fail_after(10), handle.listen() as listener:
+        async for record in listener:
+            if record.kind == "AnswerGiven":
+                break
+    return handle.run_id
+
+
+def two(gate: anyio.Event, journal: Journal) -> ScriptedTeam:
+    team = scripted_team(a=["answer: 4"], b=[After(gate, "answer: 4")])
+    team.journal = journal
+    return team
+
+
+async def test_a_run_of_another_process_can_be_looked_at_waited_for_and_stopped(folder: Path):
+    gate = anyio.Event()
+    async with opened(two(gate, await open_journal(folder))) as driver:
+        run_id = await begun(driver)
+        other = scripted_team(a=[])
+        other.journal = await open_journal(folder)
+        async with opened(other) as watcher:
+            assert (await watcher.result(run_id)).status == "running"
+            assert (await watcher.wait(run_id, 0.3)).next.startswith("get_run(")
+            stopped = await watcher.cancel(run_id, "from next door")
+            assert (stopped.status, stopped.answer) == ("cancelled", "4")
+            assert await watcher.cancel(run_id, "again") == stopped
+
+
+async def test_waiting_for_a_run_of_another_process_ends_with_it(folder: Path):
+    gate = anyio.Event()
+    async with opened(two(gate, await open_journal(folder))) as driver:
+        run_id = await begun(driver)
+        other = scripted_team(a=[])
+        other.journal = await open_journal(folder)
+        async with opened(other) as watcher:
+            gate.set()
+            with anyio.fail_after(10):
+                result = await watcher.wait(run_id, 9)
+    assert (result.status, result.answer) == ("completed", "4")
+
+
+async def test_a_run_whose_process_has_gone_is_interrupted_and_keeps_its_answers(folder: Path):
+    gate = anyio.Event()
+    async with opened(two(gate, await open_journal(folder))) as driver:
+        run_id = await begun(driver)
+    later = scripted_team(a=[])
+    later.journal = await open_journal(folder)
+    async with opened(later) as runs:
+        result = await runs.result(run_id)
+        spent = (await runs.catalogue())["spent_today_usd"]
+    assert (result.status, result.answer) == ("interrupted", "4")
+    assert "1 answers" in result.error
+    assert result.usage.lost["requests"] == 1
+    assert spent == pytest.approx(0.01)
+
+
+async def test_a_result_of_another_version_is_read_from_its_records():
+    journal = MemoryJournal()
+    log = await journal.begin("run", question="q", team="t", body={"question": "q"})
+    await log.append("Finished", {"status": "completed", "answer": "4", "result": {"from": "the future"}})
+    row = await journal.row("run")
+    result = result_of_record(row, summarise(await journal.read("run"), state=row.state))
+    assert (result.status, result.answer) == ("completed", "4")
+
+
+async def test_a_run_waits_for_a_place_and_says_so():
+    gate = anyio.Event()
+    team = scripted_team(a=[After(gate, "answer: 4"), "answer: 4"])
+    async with anyio.create_task_group() as tasks:
+        world = team.world()
+        runs = Runs(replace(world, max_runs=1), tasks)
+        first = await runs.start(Ask(question="one"))
+        await team.answering.wait()
+        second = await runs.start(Ask(question="two"))
+        assert (await second.wait(0)).phase == "waiting for other runs"
+        gate.set()
+        with anyio.fail_after(10):
+            assert (await first.wait()).status == "completed"
+            assert (await second.wait()).status == "completed"
+        await runs.aclose()
+
+
+class Full(MemoryJournal):
+    """A journal that takes no record of these kinds."""
+
+    kinds: tuple[str, ...] = ()
+
+    async def begin(self, run_id: str, *, question: str, team: str, body: Any) -> Any:
+        log = await super().begin(run_id, question=question, team=team, body=body)
+        append, kinds = log.append, self.kinds
+
+        async def refuse(kind: Any, body: Any, **more: Any) -> Any:
+            if kind in kinds:
+                raise JournalError("The disk is full.")
+            return await append(kind, body, **more)
+
+        return _Refusing(log, refuse)
+
+
+class _Refusing:
+    def __init__(self, log: Any, append: Any) -> None:
+        self._log = log
+        self.append = append
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+
+async def test_an_answer_that_cant_be_kept_is_given_with_a_warning():
+    team = scripted_team(a=["answer: 4"])
+    full = team.journal = Full()
+    full.kinds = ("Finished",)
+    async with opened(team) as runs:
+        with anyio.fail_after(10):
+            result = await (await runs.start(Ask(question="q"))).wait()
+    assert (result.status, result.answer) == ("completed", "4")
+    assert "This result could not be kept: The disk is full." in result.warnings
+
+
+async def test_a_run_whose_journal_fails_ends_with_what_it_has():
+    team = scripted_team(a=["answer: 4", "vote: 5"], b=["answer: 5", "vote: 4"], c=["answer: 6", "vote: 4"])
+    full = team.journal = Full()
+    full.kinds = ("VoteCast",)
+    async with opened(team) as runs:
+        with anyio.fail_after(10):
+            result = await (await runs.start(Ask(question="q"))).wait()
+    assert (result.status, result.answer) == ("partial", "4")
+    assert "The disk is full." in result.error
+
+
+async def test_the_list_still_comes_when_the_journal_cant_be_read():
+    team = scripted_team(a=["answer: 4"])
+    found: dict[str, Any] = {}
+    async with anyio.create_task_group() as tasks:
+        world = team.world()
+
+        async def broken() -> Journal:
+            raise JournalError("state folder is on a network file system")
+
+        runs = Runs(replace(world, open_journal=broken), tasks)
+        found = await runs.catalogue()
+        with pytest.raises(JournalError):
+            await runs.start(Ask(question="q"))
+        await runs.aclose()
+    assert found["journal"] == "state folder is on a network file system"
+    assert team.asked == []
