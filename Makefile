@@ -32,6 +32,7 @@ unit:
 snapshots: $(VENV)/dev
 	$(BIN)/python -m massgen_mcp.server.definitions
 	$(BIN)/python docs/generate.py
+	UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q -p no:cacheprovider tests/team/test_prompts.py
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks

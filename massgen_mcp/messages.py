@@ -88,7 +88,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brief:
-    """What a request is about, in parts, for models that continue text instead of following a conversation."""
+    """What a request is about, in parts: for models that continue text rather than follow a conversation."""
 
     kind: Literal["answer", "vote", "present"]
     question: str

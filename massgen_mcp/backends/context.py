@@ -19,9 +19,9 @@ __all__ = ["BackendContext"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendContext:
-    """Everything a backend needs beyond its options. Every backend's module has
+    """Everything a backend needs beyond its options.
 
-    `async def connect(options: Options, context: BackendContext) -> ModelBackend`.
+    Every backend's module has `async def connect(options: Options, context: BackendContext) -> ModelBackend`.
     """
 
     info: BackendInfo

@@ -105,6 +105,7 @@ class Engine:
         self._reading = anyio.Lock()
         self._slots = anyio.Semaphore(spec.slots)
         self._losses = 0
+        self._closed = False
         self.users = 0
         """Leases not given back."""
 
@@ -120,11 +121,17 @@ class Engine:
             BackendError: `unavailable`, when it can't be loaded.
         """
         async with self._starting:
+            if self._closed:
+                raise self._gone("it was stopped")
             if self._child and self._child.ended:
                 await self._drop(self._child, "it ended while it had nothing to do")
-            if self._child is None or self._facts is None:
-                self._child, self._facts = await self._start()
-            return self._facts
+            facts = self._facts
+            if self._child is None or facts is None:
+                facts = self._facts = await self._start()
+                if self._closed:
+                    await self.aclose()
+                    raise self._gone("it was stopped")
+            return facts
 
     @asynccontextmanager
     async def call(
@@ -149,25 +156,27 @@ class Engine:
                     await self._cancel(number)
 
     async def aclose(self) -> None:
-        """End the process. Requests still in it fail."""
+        """End the process for good. Requests still in it fail."""
+        self._closed = True
         child, self._child = self._child, None
         if child is not None:
             self._mark_lost("it was stopped")
             await child.stop()
 
-    async def _start(self) -> tuple[Child, Facts]:
+    async def _start(self) -> Facts:
         if self._losses >= _MOST_LOSSES:
             raise self._failure("unavailable", f"ended {self._losses} times in a row", _ANOTHER)
-        spec = self.spec
         try:
-            child = await launch(spec.command, environ=dict(spec.environ))
+            child = await launch(self.spec.command, environ=dict(self.spec.environ))
         except OSError as error:
             raise self._failure("unavailable", f"can't be started ({error})", _INSTALL) from error
         try:
-            return child, await self._load(child)
+            facts = await self._load(child)
         except BaseException:
             await child.stop(0)
             raise
+        self._child = child
+        return facts
 
     async def _load(self, child: Child) -> Facts:
         spec = self.spec

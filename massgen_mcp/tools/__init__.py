@@ -1,1 +1,1 @@
-"""TODO."""
+"""What an agent may call beside the workflow tools."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The children of this program, and what they may touch."""

@@ -65,11 +65,13 @@ def main() -> None:
             with open(message["path"], encoding="utf-8") as file:  # noqa: PTH123 - as small as it can be
                 script = json.load(file)
             ready = {"event": "ready", "name": "Scripted 1B", "template": True, "context": 4096}
-            load = script.get("load", {})
-            if isinstance(load, str):
-                misbehave(load)
-            else:
-                say({**ready, **load})
+            load: Any = script.get("load", {})
+            events: list[Any] = load if isinstance(load, list) else [load]
+            for event in events:
+                if isinstance(event, str):
+                    misbehave(event)
+                else:
+                    say({**ready, **event})
         elif message["op"] == "complete":
             replies = script["replies"]
             steps = replies[min(requests, len(replies) - 1)]

@@ -343,6 +343,23 @@ async def test_closing_fails_what_is_still_running(scripted: Scripted) -> None:
             await anext(stream)
 
 
+async def test_closing_while_the_model_loads_leaves_no_process(scripted: Scripted) -> None:
+    async with scripted({"load": ["stay", {}], "replies": []}) as backend:
+        errors: list[BackendError] = []
+
+        async def ask() -> None:
+            errors.append(await failure(backend))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            await backend.aclose()
+        errors.append(await failure(backend))
+
+        assert ["it was stopped" in str(error) for error in errors] == [True, True]
+        assert backend.engine.pid is None
+
+
 async def test_a_cut_reply_is_asked_for_once_more_shorter(scripted: Scripted) -> None:
     answer = '{"content":"It is Paris.","conclusion":"Paris"}'
     replies = [[text('{"content":"It'), "length"], [text(answer), "done"]]
