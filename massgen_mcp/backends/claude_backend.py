@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import httpx2
 
-from massgen_mcp.backends.claude_parameters import Parameters, effort_of, thinking_of
+from massgen_mcp.backends.claude_parameters import Parameters, is_deep
 from massgen_mcp.backends.claude_reading import Reading, events_of
 from massgen_mcp.backends.claude_wire import (
     Block,
@@ -44,7 +44,6 @@ _MOST_PAUSES = 5
 """Times that one reply may be paused and asked to go on."""
 _DRAIN = 1.0
 """Seconds for the end of a body after the last event, so that the connection can be used again."""
-_DEEP = frozenset({"high", "xhigh", "max"})
 _OLDER_VERSION = {"anthropic-version": "2023-06-01"}
 """The one that still has sampling parameters."""
 _UNPROCESSABLE = frozenset({400, 422})
@@ -117,9 +116,8 @@ class Backend:
 
     @property
     def deep(self) -> bool:
-        """Whether the model was told to reason at length."""
-        thinking = thinking_of(self._options, self._model)
-        return effort_of(self._options) in _DEEP or (thinking is not None and thinking.budget is not None)
+        """Whether the model reasons at length."""
+        return is_deep(self._options, self._model)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from massgen_mcp.backends.claude import Options
     from massgen_mcp.backends.reasoning import Effort
 
-__all__ = ["LEAST_BUDGET", "SAMPLING", "Parameters", "effort_of", "refused_by", "thinking_of"]
+__all__ = ["LEAST_BUDGET", "SAMPLING", "Parameters", "is_deep", "refused_by", "thinking_of"]
 
 SAMPLING = ("temperature", "top_p", "top_k")
 """Parameters that only the API's older version takes, and only for models that have them."""
@@ -62,7 +62,7 @@ class _Thinking:
     asked: bool = True
 
 
-def effort_of(options: Options) -> Effort | None:
+def _effort_of(options: Options) -> Effort | None:
     """How deeply to think, however it was written."""
     return options.effort or (options.reasoning.effort if options.reasoning else None)
 
@@ -73,13 +73,21 @@ def thinking_of(options: Options, model: str) -> _Thinking | None:
         return _Thinking(options.thinking.type, options.thinking.budget_tokens)
     if budget := options.thinking_budget or options.max_thinking_tokens:
         return _Thinking("enabled", budget)
-    match effort_of(options):
+    match _effort_of(options):
         case None:
             return None
         case "none":
             return _Thinking("disabled") if thinks_unasked(model) else None
         case _:
             return _Thinking("adaptive", asked=False) if thinks_adaptively(model) else None
+
+
+def is_deep(options: Options, model: str) -> bool:
+    """Whether it is to think at length: told to, or of a kind that does so by itself."""
+    thinking, effort = thinking_of(options, model), _effort_of(options)
+    if thinking is None and effort is None:
+        return thinks_unasked(model)
+    return effort in _DEEP or (thinking is not None and thinking.budget is not None)
 
 
 class Parameters:
@@ -141,7 +149,7 @@ class Parameters:
         wanted: dict[str, Any] = {name: getattr(options, name) for name in SAMPLING}
         wanted["service_tier"] = options.service_tier
         wanted["stop_sequences"] = list(options.stop_sequences) if options.stop_sequences else None
-        effort = effort_of(options)
+        effort = _effort_of(options)
         wanted["effort"] = {"none": None, "minimal": "low"}.get(effort, effort) if effort else None
         wanted["max_tokens"] = self._max_tokens(request, most)
         wanted["thinking"] = self._thinking(wanted["max_tokens"])
@@ -162,7 +170,7 @@ class Parameters:
 
     def _usual_output(self) -> int:
         thinking = thinking_of(self._options, self._model)
-        usual = _DEEP_OUTPUT if effort_of(self._options) in _DEEP else _USUAL_OUTPUT
+        usual = _DEEP_OUTPUT if is_deep(self._options, self._model) else _USUAL_OUTPUT
         return max(usual, (thinking.budget or 0) + _BESIDE_THINKING) if thinking else usual
 
     def _thinking(self, max_tokens: int) -> dict[str, Any] | None:

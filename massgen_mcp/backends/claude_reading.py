@@ -75,7 +75,8 @@ class Reading:
         """Where its code ran, once the provider has said so."""
         self.complete = False
         """Whether the provider has said that the message is complete."""
-        self._open: dict[int, _Open] = {}
+        self._open: list[_Open] = []
+        self._at: dict[object, _Open] = {}
         self._calls: list[ToolCall] = []
         self._text: list[str] = []
         self._apart = False
@@ -133,7 +134,9 @@ class Reading:
 
     def _begin(self, fields: dict[str, Any]) -> Iterator[Delta]:
         block = dict(_mapping(fields.get("content_block")))
-        self._open[self._index(fields)] = _Open(block)
+        # In the order they begin: some gateways give every block the same index.
+        opened = self._at[fields.get("index")] = _Open(block)
+        self._open.append(opened)
         if block.get("type") == "text":
             yield from self._say(block.get("text"))
             return
@@ -143,7 +146,7 @@ class Reading:
 
     def _add(self, fields: dict[str, Any]) -> Iterator[Delta]:
         delta = _mapping(fields.get("delta"))
-        opened = self._open.get(self._index(fields))
+        opened = self._at.get(fields.get("index"))
         if opened is None:
             raise self._failures.broken("a part of it belongs to no block")
         opened.add(delta)
@@ -155,10 +158,6 @@ class Reading:
             case _:
                 pass
 
-    def _index(self, fields: dict[str, Any]) -> int:
-        index = fields.get("index")
-        return index if isinstance(index, int) else len(self._open)
-
     def _say(self, value: object) -> Iterator[Delta]:
         """Text. What a search or other work comes between is set apart; cited text comes in many blocks."""
         text = _text(value)
@@ -169,12 +168,12 @@ class Reading:
             yield TextDelta(text=text)
 
     def _close(self) -> None:
-        for _, opened in sorted(self._open.items()):
+        for opened in self._open:
             block, call = opened.close()
             self.blocks.append(block)
             if call is not None:
                 self._calls.append(call)
-        self._open = {}
+        self._open, self._at = [], {}
         self._usage += _usage(self._counts)
         self._counts = {}
         self._apart = bool(self._text)

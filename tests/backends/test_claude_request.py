@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from massgen_mcp.backends.claude import Options, connect
+from massgen_mcp.backends.claude_backend import Backend
 from massgen_mcp.backends.claude_models import generation, most_output
 from massgen_mcp.backends.claude_parameters import refused_by
 from massgen_mcp.backends.open import open_backend
@@ -42,7 +45,6 @@ MARK = {"type": "ephemeral"}
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 CODE = {"type": "code_execution_20250825", "name": "code_execution"}
 ALWAYS = {"model", "messages", "system", "stream"}
-TITLE = "127.0.0.1:{port}"
 
 NO_CHOICE = 'tool_choice: type "tool" and "any" are not supported for this model.'
 NO_BUDGET = (
@@ -279,7 +281,8 @@ async def test_no_effort_turns_thinking_off_where_it_is_on(
 
 @pytest.mark.parametrize("name", ["thinking_budget", "max_thinking_tokens"])
 async def test_a_budget_leaves_room_for_the_reply(pool: Pool, name: str) -> None:
-    small, large = await sent_with(pool, **{name: 8000}), await sent_with(pool, **{name: 40_000})
+    budgets: list[dict[str, Any]] = [{name: 8000}, {name: 40_000}]
+    small, large = [await sent_with(pool, **budget) for budget in budgets]
     assert small == {"thinking": {"type": "enabled", "budget_tokens": 8000}, "max_tokens": 32_000}
     assert large == {"thinking": {"type": "enabled", "budget_tokens": 40_000}, "max_tokens": 56_000}
 
@@ -437,8 +440,10 @@ async def test_tools_and_system_and_the_last_two_messages_may_be_cached(pool: Po
         ["system", "2.0", "4.0"],
         ["system", "4.0", "6.0"],
     ]
-    plain = [json.dumps(body["messages"]).replace(f', "cache_control": {json.dumps(MARK)}', "") for body in bodies]
-    for shorter, longer in zip(plain, plain[1:], strict=False):
+    plain = [
+        json.dumps(body["messages"]).replace(f', "cache_control": {json.dumps(MARK)}', "") for body in bodies
+    ]
+    for shorter, longer in pairwise(plain):
         assert longer.startswith(shorter[:-1])
 
 
@@ -471,7 +476,12 @@ async def test_thinking_that_is_no_longer_taken_is_left_out(pool: Pool) -> None:
         turns = (*turns, two.message(), Message(role="user", text="Again."))
         three = await reply_of(backend, Request(messages=turns))
     thoughts = [
-        [each["signature"] for turn in sent.json["messages"] for each in turn["content"] if "signature" in each]
+        [
+            each["signature"]
+            for turn in sent.json["messages"]
+            for each in turn["content"]
+            if "signature" in each
+        ]
         for sent in server.requests
     ]
     assert thoughts == [[], ["old"], [], ["new"]]
@@ -539,9 +549,10 @@ async def test_the_vendor_s_own_address_is_the_default(pool: Pool) -> None:
     secrets = Secrets()
     context = make_context("claude", pool, secrets=secrets, environ={"ANTHROPIC_API_KEY": KEY})
     backend = await open_backend(Options(type="claude"), context)
-    client = backend._client  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] - nothing is sent
-    assert str(client.base_url) == "https://api.anthropic.com/"  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    assert "x-api-key" not in {name.lower() for name in client.default_headers}  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    assert isinstance(backend, Backend)
+    client = backend._client  # pyright: ignore[reportPrivateUsage] - nothing is sent
+    assert str(client.base_url) == "https://api.anthropic.com"
+    assert "x-api-key" not in {name.lower() for name in client.default_headers}
     assert backend.model == "claude-sonnet-5-5"
     assert secrets.redact(f"{KEY}!") == "[ANTHROPIC_API_KEY]!"
 
@@ -568,7 +579,9 @@ async def test_a_missing_key_is_told_before_anything_is_sent(pool: Pool) -> None
 
 
 async def test_an_address_that_may_not_be_used_is_refused_before_anything_is_sent(pool: Pool) -> None:
-    options = Options.model_construct(type="claude", base_url="https://169.254.169.254")
+    options = Options.model_construct(
+        type="claude", base_url="https://169.254.169.254", api_key=SecretStr(KEY)
+    )
     with pytest.raises(BackendError, match="link-local or metadata") as caught:
         await connect(options, make_context("claude", pool))
     assert caught.value.connected is False

@@ -1,4 +1,4 @@
-"""The Messages API over a real socket through the real SDK: what comes of what is said, and how it goes back."""
+"""The Messages API over a real socket through the real SDK: what it says, and how that goes back."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ async def test_parallel_calls_are_put_together_by_their_index(pool: Pool) -> Non
         return event("content_block_delta", index=index, delta=delta)
 
     def begin(index: int, name: str) -> bytes:
-        begun = {"type": "tool_use", "id": f"toolu_{index}", "name": name, "input": {}}
+        begun: dict[str, Any] = {"type": "tool_use", "id": f"toolu_{index}", "name": name, "input": {}}
         return event("content_block_start", index=index, content_block=begun)
 
     events = [begin(1, "two"), begin(0, "one"), piece(1, '{"y"'), piece(0, '{"x"'), piece(1, ": 2}")]
@@ -183,7 +183,7 @@ async def test_broken_arguments_are_kept_as_they_came_and_go_back_empty(pool: Po
     async with wire(broken, HELLO) as server:
         reply, sent = await echo(server, pool, ToolResult(call_id="toolu_1", content="No.", is_error=True))
     assert reply.calls[0].arguments == arguments
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"\w"):
         parse_arguments(reply.calls[0])
     assert sent["messages"][1]["content"][0]["input"] == {}
     assert sent["messages"][2]["content"][0]["is_error"] is True
@@ -358,7 +358,11 @@ async def test_code_goes_on_in_the_container_it_ran_in(pool: Pool) -> None:
             {"input_tokens": 25, "output_tokens": 9, "output_tokens_details": None},
             Usage(requests=1, input=25, output=9),
         ),
-        ({"input_tokens": 10}, {"input_tokens": 0, "output_tokens": 3}, Usage(requests=1, input=10, output=3)),
+        (
+            {"input_tokens": 10},
+            {"input_tokens": 0, "output_tokens": 3},
+            Usage(requests=1, input=10, output=3),
+        ),
         (
             {"input_tokens": "many", "output_tokens": True},
             {"output_tokens": 4, "server_tool_use": {"web_search_requests": 2}},
@@ -385,7 +389,11 @@ async def test_a_reply_without_usage_says_so(pool: Pool) -> None:
 
 
 async def test_one_json_object_is_asked_for_by_a_tool(pool: Pool) -> None:
-    schema = {"properties": {"action": {"type": "string"}}, "required": ["action"], "anyOf": [{}]}
+    schema: dict[str, Any] = {
+        "properties": {"action": {"type": "string"}},
+        "required": ["action"],
+        "anyOf": [{}],
+    }
     given = message(start(), called(0, "reply", '{"action"', ': "vote"}'), stop("tool_use"))
     async with wire(given, HELLO) as server:
         backend = await open_claude(server, pool)

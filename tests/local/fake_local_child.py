@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 
 def say(event: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ def main() -> None:
                 script = json.load(file)
             ready = {"event": "ready", "name": "Scripted 1B", "template": True, "context": 4096}
             load: Any = script.get("load", {})
-            events: list[Any] = load if isinstance(load, list) else [load]
+            events = cast("list[Any]", load) if isinstance(load, list) else [load]
             for event in events:
                 if isinstance(event, str):
                     misbehave(event)
