@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal, cast
 
+import httpx2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from massgen_mcp.backends.context import BackendContext
+from massgen_mcp.backends.failures import Failures
+from massgen_mcp.backends.gemini_backend import Backend
+from massgen_mcp.backends.gemini_sdk import open_client
+from massgen_mcp.backends.gemini_search import built_ins
+from massgen_mcp.backends.keys import find_key
 from massgen_mcp.backends.options import Options as BaseOptions, as_tuples
 from massgen_mcp.backends.reasoning import Reasoning
+from massgen_mcp.backends.servers import find_title
+from massgen_mcp.backends.urls import host_of, is_loopback, owned_by
 
-__all__ = ["HARM_CATEGORIES", "HARM_THRESHOLDS", "Options", "SafetySetting"]
+__all__ = ["HARM_CATEGORIES", "HARM_THRESHOLDS", "Options", "SafetySetting", "connect"]
 
 HARM_CATEGORIES = (
     "HARM_CATEGORY_HARASSMENT",
@@ -20,6 +31,10 @@ HARM_CATEGORIES = (
     "HARM_CATEGORY_CIVIC_INTEGRITY",
 )
 HARM_THRESHOLDS = ("BLOCK_LOW_AND_ABOVE", "BLOCK_MEDIUM_AND_ABOVE", "BLOCK_ONLY_HIGH", "BLOCK_NONE", "OFF")
+
+_VERSION = re.compile(r"/(v1|v1alpha|v1beta)/*\Z")
+_ODD = re.compile(r"\.\.|[?&#\s]")
+"""What no model's name holds, and what would lead a request elsewhere."""
 
 ThinkingLevel = Literal["minimal", "low", "medium", "high", "xhigh"]
 
@@ -85,3 +100,66 @@ class Options(BaseOptions):
         if self.thinking_budget is not None and self.thinking_level is not None:
             raise ValueError("give thinking_budget (2.5 models) or thinking_level (3 and later), not both")
         return self
+
+
+async def connect(options: Options, context: BackendContext) -> Backend:
+    """A backend ready to be asked.
+
+    Raises:
+        BackendError: the address may not be used, or a key is missing.
+    """
+    info, pool = context.info, context.pool
+    base_url, api_version = _address(options, context)
+    key, source = find_key(options, context, base_url)
+    name = options.model or info.default_model or ""
+    model = info.aliases.get(name, name)
+    # By its host, since a file may name another server than the vendor's.
+    named_by_host = replace(context, info=replace(info, base_url=None))
+    failures = Failures(
+        title=await find_title(named_by_host, base_url, key),
+        model=model,
+        key=source,
+        secrets=context.secrets,
+        clock=context.clock,
+        local=is_loopback(host_of(base_url)),
+    )
+    if _ODD.search(model):
+        raise failures.make(
+            "not_found", f"{model!r} is no model's name", remedy="Correct `model`.", connected=False
+        )
+    client = await open_client(
+        pool,
+        api_key=key,
+        base_url=base_url,
+        api_version=api_version,
+        headers=options.extra_headers,
+        failures=failures,
+    )
+    code = options.enable_code_execution or options.enable_code_interpreter
+    return Backend(
+        options=options,
+        info=info,
+        model=model,
+        tools=built_ins(search=options.enable_web_search, code=code),
+        client=client,
+        failures=failures,
+        pause=pool.pause(base_url, key),
+        refused=pool.refused_parameters(base_url, model),
+    )
+
+
+def _address(options: Options, context: BackendContext) -> tuple[str, str]:
+    """The address that the file gives, else the vendor's, and the version of the interface to speak there.
+
+    A version that the address ends in counts, too. Elsewhere than at the vendor's it is the one that every
+    earlier package spoke, which is what gateways know.
+    """
+    info = context.info
+    if options.base_url is not None:
+        context.pool.allow_http(host_of(options.base_url))
+    url = httpx2.URL(options.base_url or info.base_url or "")
+    found = _VERSION.search(url.path)
+    usual = "v1" if owned_by(host_of(str(url)), info.hosts) else "v1beta"
+    version = options.api_version or (found[1] if found else usual)
+    path = url.path[: found.start()] if found else url.path
+    return str(url.copy_with(path=path or "/")), version

@@ -15,7 +15,6 @@ _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "
 _SAYS_NOTHING = frozenset({"type", "title", "description", "required", "additionalProperties", "$schema"})
 
 _KEPT = (
-    "type",
     "title",
     "description",
     "nullable",
@@ -73,7 +72,7 @@ def _narrow(value: object, root: _Schema, seen: frozenset[str]) -> dict[str, Any
         beside = {name: inner for name, inner in schema.items() if name != "$ref"}
         return target | _narrow(beside, root, seen)
     narrow = {name: schema[name] for name in _KEPT if name in schema}
-    narrow |= _of_kinds(schema.get("type")) | _of_values(schema)
+    narrow |= _of_kind(schema.get("type")) | _of_values(schema)
     if schema.get("format") in _FORMATS:
         narrow["format"] = schema["format"]
     if properties := _mapping(schema.get("properties")):
@@ -93,15 +92,15 @@ def _find(root: _Schema, reference: str) -> object:
     return found
 
 
-def _of_kinds(kinds: object) -> dict[str, Any]:
-    """One type where JSON Schema has several."""
-    listed = _list(kinds)
-    if not listed:
-        return {}
-    named = [kind for kind in listed if kind != "null"]
-    narrow: dict[str, Any] = {"nullable": True} if len(named) < len(listed) else {}
-    # The first alone could refuse what the others allow, so several become a choice.
-    return narrow | ({"type": named[0]} if len(named) == 1 else {"anyOf": [{"type": kind} for kind in named]})
+def _of_kind(kind: object) -> dict[str, Any]:
+    if isinstance(kind, str):
+        return {"type": kind}
+    kinds = _list(kind)
+    named = [name for name in kinds if name != "null"]
+    nullable: dict[str, Any] = {"nullable": True} if len(named) < len(kinds) else {}
+    if len(named) == 1:
+        return nullable | {"type": named[0]}
+    return nullable | ({"anyOf": [{"type": name} for name in named]} if named else {})
 
 
 def _of_values(schema: _Schema) -> dict[str, Any]:

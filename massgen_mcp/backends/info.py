@@ -117,6 +117,8 @@ class BackendInfo:
     key_optional: bool = False
     """It can work without a key (local servers, subscriptions)."""
     base_url: str | None = None
+    loaded_path: str = "models"
+    """Where a local server lists the models in its memory: below `base_url`, or with `/` from its root on."""
     hosts: tuple[str, ...] = ()
     """Host names (and their subdomains) that the key from `env` may be sent to."""
     default_model: str | None = None

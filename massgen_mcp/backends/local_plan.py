@@ -116,7 +116,9 @@ class _Form:
         if self.vote:
             parts = {"answer": choices[str(written["conclusion"])], "reason": content}
         else:
-            parts = {"content": content, "conclusion": conclusion}
+            # A small model's sentence is often wrong where its conclusion is right.
+            stated = conclusion.casefold() in content.casefold()
+            parts = {"content": content if stated else conclusion, "conclusion": conclusion}
         cut = {key: value[: self.limits.get(key)] for key, value in parts.items()}
         action = "vote" if self.vote else "new_answer"
         return json.dumps({"action": action, **cut}, ensure_ascii=False, separators=(",", ":"))

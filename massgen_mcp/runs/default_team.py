@@ -12,7 +12,7 @@ from datetime import date
 
 import anyio
 import httpx2
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel, Field
 
 from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.options import Options
@@ -33,15 +33,15 @@ _PROBE_SECONDS = 0.4
 class _Listed(BaseModel):
     """A model as a local server lists it."""
 
-    id: str
+    id: str = Field(validation_alias=AliasChoices("id", "name"))
     state: str = "loaded"
     type: str = "llm"
 
 
 class _Listing(BaseModel):
-    """What `/models` of a local server answers."""
+    """What a local server answers when asked for its models: `data` of `id`s, or `models` of `name`s."""
 
-    data: list[_Listed] = []
+    data: list[_Listed] = Field(default=[], validation_alias=AliasChoices("data", "models"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +103,7 @@ async def loaded_models(row: BackendInfo, pool: Pool) -> list[str]:
     """Models that a local server has in memory now; none when it is not there. Never loads one."""
     client = await pool.client()
     base = (row.base_url or "").rstrip("/")
-    # LM Studio's own API knows which models are loaded; the compatible one lists all on disk.
-    url = base.removesuffix("/v1") + "/api/v0/models" if row.type == "lmstudio" else f"{base}/models"
+    url = httpx2.URL(f"{base}/").join(row.loaded_path)
     try:
         with anyio.fail_after(_PROBE_SECONDS):
             response = await client.get(url)

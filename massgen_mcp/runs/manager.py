@@ -6,6 +6,7 @@ import logging
 import platform
 import secrets as system_secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from random import Random
 from statistics import median
@@ -114,6 +115,8 @@ class World:
     prices: Prices
     open_journal: Callable[[], Awaitable[Journal]]
     open_backend: Callable[[AgentSpec], Awaitable[ModelBackend]]
+    place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] | None = None
+    """Where requests queue for servers that take only so many at once."""
     random: Callable[[], Random] = lambda: Random(system_secrets.randbits(64))  # noqa: S311 - seeded from the system's
     max_runs: int = 16
     """Runs in motion at once in this process; more wait."""
@@ -177,6 +180,8 @@ class Runs:
         journal = await self.journal() if team.journalled else MemoryJournal(clock=self._world.clock)
         log, usual = await self._begin(spec, team, random, journal)
         ports = Ports(clock=self._world.clock, random=random, open_backend=self._world.open_backend)
+        if self._world.place is not None:
+            ports = replace(ports, place=self._world.place)
         run = TeamRun(
             spec, ports=ports, prices=self._world.prices, log=EventLog(log, redact=self._world.secrets.redact)
         )

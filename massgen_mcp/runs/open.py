@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import anyio
 from anyio.abc import TaskGroup
 
 from massgen_mcp.backends.base import ModelBackend
@@ -17,6 +19,7 @@ from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.clock import Clock, SystemClock
 from massgen_mcp.config.environment import default_environment
+from massgen_mcp.config.readiness import address_of
 from massgen_mcp.config.search import default_search
 from massgen_mcp.journal import open_journal
 from massgen_mcp.runs.manager import Runs, World
@@ -94,12 +97,22 @@ async def open_runs(
         )
         return await open_backend(spec.options, context)
 
+    places: dict[str, anyio.CapacityLimiter] = {}
+
+    def queue_for(spec: AgentSpec) -> AbstractAsyncContextManager[Any]:
+        most = spec.options.max_concurrent or spec.info.max_concurrent
+        if most is None:
+            return nullcontext()
+        address = address_of(spec.options, environment) or spec.info.type
+        return places.setdefault(address, anyio.CapacityLimiter(most))
+
     world = World(
         clock=clock,
         teams=teams,
         prices=prices,
         open_journal=partial(open_journal, settings.state_dir, clock=clock, redact=secrets.redact_value),
         open_backend=open_one,
+        place=queue_for,
         secrets=secrets,
     )
     runs = Runs(world, tasks)

@@ -137,7 +137,7 @@ class OperatorTeams:
             "No backend is ready to answer on this machine. Nothing was spent. Do one of these:\n"
             f"1. Set a key, such as {' or '.join(_USUAL_KEYS)}, in the environment of this server "
             '(in .mcp.json: "env"; desktop apps do not hand over the shell\'s variables) or in a .env file.\n'
-            "2. Start a local server with a model: LM Studio, vLLM on port 8000, or SGLang on port 30000.\n"
+            "2. Start a local server with a model: Ollama, LM Studio, vLLM (port 8000) or SGLang (30000).\n"
             "3. Write a team file for another OpenAI-compatible server.\n"
             f"list_backends says what each backend needs ({self.environment.where()}).{meant}\n"
             'Or call with team="demo" to see the machinery on a small embedded model.'

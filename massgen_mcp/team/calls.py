@@ -98,7 +98,8 @@ class Caller:
         }
         await self._log.append("CallStarted", started, turn=turn.id, call=number)
         try:
-            reply = await self._ask(seat, seat.backend, request)
+            async with self._ports.place(seat.spec):
+                reply = await self._ask(seat, seat.backend, request)
         except BackendError as error:
             await self._failed(seat, turn, number, reservation, error)
             raise

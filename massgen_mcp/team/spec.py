@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -73,6 +74,11 @@ class TeamSpec:
     """The resolved configuration, secrets as references: what the journal keeps."""
 
 
+def _free(spec: AgentSpec) -> AbstractAsyncContextManager[None]:
+    del spec
+    return nullcontext()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """The outside world of a run. Each has a real and a scripted filling; the journal is the fifth."""
@@ -80,3 +86,6 @@ class Ports:
     clock: Clock
     random: Random
     open_backend: Callable[[AgentSpec], Awaitable[ModelBackend]]
+    place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = _free
+    """Held while a request is under way: a local server takes only so many at once. Waiting for it counts
+    against the run's time only."""

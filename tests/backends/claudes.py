@@ -11,9 +11,11 @@ from massgen_mcp.backends.pool import Pool
 from massgen_mcp.clock import Clock, SystemClock
 from massgen_mcp.messages import Message, Request, ToolSpec
 from massgen_mcp.secrets import Secrets
-from tests.backends.wire import Wire, http_json, make_context, sse
+from tests.backends.chats import deltas_of
+from tests.backends.wire import Wire, http_json, make_context, sse, wire
 
 __all__ = [
+    "CACHED",
     "HELLO",
     "KEY",
     "MODEL",
@@ -25,8 +27,10 @@ __all__ = [
     "message",
     "open_claude",
     "refusal",
+    "sent_with",
     "start",
     "stop",
+    "text",
     "thought",
     "written",
 ]
@@ -41,6 +45,14 @@ VOTE = ToolSpec(
     description="Vote.",
     parameters={"type": "object", "properties": {"answer": {"type": "string"}}},
 )
+
+
+CACHED = {"cache_control": {"type": "ephemeral"}}
+
+
+def text(words: str, **more: Any) -> dict[str, Any]:
+    """A block of text, as one sends it."""
+    return {"type": "text", "text": words, **more}
 
 
 def event(kind: str, **fields: Any) -> bytes:
@@ -119,3 +131,12 @@ async def open_claude(
     block = {"type": "claude", "model": MODEL, "base_url": url, "api_key": KEY, **options}
     context = make_context("claude", pool, secrets=secrets, clock=clock or SystemClock())
     return await connect(Options.model_validate(block), context)
+
+
+async def sent_with(pool: Pool, request: Request = REQUEST, **options: Any) -> dict[str, Any]:
+    """The body of a request made with those options, without what every request has."""
+    async with wire(HELLO) as server:
+        await deltas_of(await open_claude(server, pool, **options), request)
+    body: dict[str, Any] = server.requests[0].json
+    always = {"model", "messages", "system", "stream"}
+    return {name: body[name] for name in body if name not in always}

@@ -261,7 +261,7 @@ async def test_a_connection_kept_open_after_the_last_event_holds_nothing_up(pool
 
 
 async def test_what_comes_after_the_last_event_changes_nothing(pool: Pool) -> None:
-    garbage = b"event: x\ndata: {broken\n\n"
+    garbage = event("ping") + b"event: x\ndata: {broken\n\n"
     async with wire(message(start(), written(0, "Hello."), stop(), garbage), [HALF, Cut()]) as server:
         reply = await reply_of(await open_claude(server, pool), REQUEST)
     assert reply.text == "Hello."

