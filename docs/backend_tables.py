@@ -52,10 +52,11 @@ def _cell(cell: Cell, notes: dict[str, int]) -> str:
 
 def legend(_: str, __: str) -> str:
     """What the symbols of the matrix mean."""
-    lines = {SYMBOLS[support]: words for support, words in LEGEND.items()}
-    return "\n".join(
-        f"- {words if words.lower().startswith(symbol) else f'{symbol} {words}'}" for symbol, words in lines.items()
-    )
+    lines: list[str] = []
+    for support, words in LEGEND.items():
+        symbol = SYMBOLS[support]
+        lines.append(f"- {words}" if words.lower().startswith(symbol) else f"- {symbol} {words}")
+    return "\n".join(lines)
 
 
 def setup(_: str, __: str) -> str:

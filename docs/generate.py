@@ -30,9 +30,10 @@ PAGES = tuple(ROOT / "docs" / name for name in ("backends.md", "configuration.md
 SERVER = ROOT / "server.json"
 
 _PART = re.compile(
-    r"(?P<head><!-- generated: (?P<name>\w+) ?(?P<argument>\w*) -->\n)(?P<body>.*?)(?P<tail><!-- end -->)", re.S
+    r"(?P<head><!-- generated: (?P<name>\w+) ?(?P<argument>\w*) -->\n)(?P<body>.*?)(?P<tail><!-- end -->)",
+    re.DOTALL,
 )
-_WORDLESS = re.compile(r"^\| (`\w+`) \|.*\|  \|$", re.M)
+_WORDLESS = re.compile(r"^\| (`\w+`) \|.*\|  \|$", re.MULTILINE)
 
 
 def renewed(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -55,7 +56,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
         Budget,
     )
 }
-_ROW = re.compile(r"^\| `(?P<key>\w+)` \|.*\| (?P<meaning>[^|]*) \|$", re.M)
+_ROW = re.compile(r"^\| `(?P<key>\w+)` \|.*\| (?P<meaning>[^|]*) \|$", re.MULTILINE)
 _TEXT = {"type": "string"}
 
 
@@ -69,12 +70,12 @@ def backend_keys(_: str, old: str) -> str:
     modules: dict[str, list[BackendInfo]] = {}
     for row in public_backends():
         modules.setdefault(row.module, []).append(row)
-    earlier = re.split(r"^### ", old, flags=re.M)
+    earlier = re.split(r"^### ", old, flags=re.MULTILINE)
     titles: dict[type[Options], str] = {}
     parts: list[str] = []
     for rows in sorted(modules.values(), key=len, reverse=True):
         options = options_class(rows[0])
-        above = next((base for base in options.__mro__ if base in titles), Options)
+        above = next((base for base in titles if issubclass(options, base)), Options)
         own = [key for key in options.model_fields if key not in above.model_fields]
         was = max(earlier, key=lambda part: sum(f"\n| `{key}` |" in part for key in own), default="")
         titles[options] = title = code(row.type for row in rows)
@@ -124,7 +125,7 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
             continue
         body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
         statements = body.body if isinstance(body, ast.ClassDef) else []
-        for field, below in zip(statements, statements[1:], strict=False):
+        for field, below in itertools.pairwise(statements):
             match field, below:
                 case (
                     ast.AnnAssign(target=ast.Name(id=name)),
@@ -187,34 +188,34 @@ def _value(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     words, default = _kind(schema, definitions), schema.get("default")
     if default in (None, False, "", [], {}) or "$ref" in schema:
         return words
-    shown = "on" if default is True else f"{default:g}" if isinstance(default, int | float) else f"`{default}`"
+    shown = "on" if default is True else f"`{default}`" if isinstance(default, str) else f"{default:g}"
     return f"{words}; default {shown}"
 
 
 def _kind(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     match schema:
         case {"anyOf": options}:
-            words = [_kind(option, definitions) for option in options if option != {"type": "null"}]
-            return " or ".join(dict.fromkeys(words))
+            found = [_kind(option, definitions) for option in options if option != {"type": "null"}]
+            words = " or ".join(dict.fromkeys(found))
         case {"$ref": reference}:
             name = reference.rpartition("/")[2]
-            inner = "" if name in _MODELS else f" of {code(definitions[name]['properties'])}"
-            return f"mapping{inner}"
+            words = "mapping" if name in _MODELS else f"mapping of {code(definitions[name]['properties'])}"
         case {"enum": values}:
-            return code("false" if value is False else str(value) for value in values)
-        case {"type": "string", "format": "password"}:
-            return "secret text"
+            words = code("false" if value is False else str(value) for value in values)
+        case {"format": "password"}:
+            words = "secret text"
         case {"type": "array", "items": {"$ref": _}}:
-            return "list of mappings"
+            words = "list of mappings"
         case {"type": "array", **more}:
-            return "list of names" if more.get("items") == _TEXT else "list"
-        case {"type": "integer" | "number" as kind}:
-            return ("whole number" if kind == "integer" else "number") + _bounds(schema)
+            words = "list of names" if more.get("items") == _TEXT else "list"
+        case {"type": str(kind)}:
+            words = _PLAIN.get(kind, kind) + _bounds(schema)
         case _:
-            return _PLAIN[str(schema.get("type", "object"))]
+            words = "mapping"
+    return words
 
 
-_PLAIN = {"string": "text", "boolean": "switch", "object": "mapping"}
+_PLAIN = {"string": "text", "boolean": "switch", "object": "mapping", "integer": "whole number"}
 _BOUNDS = {
     "minimum": "from",
     "exclusiveMinimum": "above",

@@ -38,7 +38,7 @@ class _Open:
             case "input_json_delta":
                 self.arguments.append(_text(delta.get("partial_json")))
             case "citations_delta":
-                self.block["citations"] = [*(self.block.get("citations") or ()), delta.get("citation")]
+                self.block["citations"] = [*_list(self.block.get("citations")), delta.get("citation")]
             case _:
                 for name, value in delta.items():
                     if name != "type" and isinstance(value, str):
@@ -48,11 +48,11 @@ class _Open:
         """The whole block, and the call where it is one of our tools."""
         block = self.block
         for name, pieces in self.pieces.items():
-            block[name] = _text(block.get(name)) + "".join(pieces)
+            block[name] = _joined([_text(block.get(name)), *pieces])
         ours = block.get("type") == "tool_use"
         if not ours and not self.arguments:
             return block, None
-        arguments = "".join(self.arguments) or json.dumps(block.get("input") or {})
+        arguments = _joined(self.arguments) or json.dumps(block.get("input") or {})
         call = ToolCall(id=_text(block.get("id")), name=_text(block.get("name")), arguments=arguments)
         block["input"] = input_of(call)
         return block, call if ours else None
@@ -76,7 +76,7 @@ class Reading:
         self.complete = False
         """Whether the provider has said that the message is complete."""
         self._open: list[_Open] = []
-        self._at: dict[object, _Open] = {}
+        self._at: dict[str, _Open] = {}
         self._calls: list[ToolCall] = []
         self._text: list[str] = []
         self._apart = False
@@ -135,7 +135,7 @@ class Reading:
     def _begin(self, fields: dict[str, Any]) -> Iterator[Delta]:
         block = dict(_mapping(fields.get("content_block")))
         # In the order they begin: some gateways give every block the same index.
-        opened = self._at[fields.get("index")] = _Open(block)
+        opened = self._at[str(fields.get("index"))] = _Open(block)
         self._open.append(opened)
         if block.get("type") == "text":
             yield from self._say(block.get("text"))
@@ -146,7 +146,7 @@ class Reading:
 
     def _add(self, fields: dict[str, Any]) -> Iterator[Delta]:
         delta = _mapping(fields.get("delta"))
-        opened = self._at.get(fields.get("index"))
+        opened = self._at.get(str(fields.get("index")))
         if opened is None:
             raise self._failures.broken("a part of it belongs to no block")
         opened.add(delta)
@@ -195,7 +195,7 @@ class Reading:
             warnings = (*warnings, f"The reply ended for a reason that is not known: {reason!r}.")
         if not self._usage.tokens:
             warnings = (*warnings, f"{self._failures.title} did not say what the request used.")
-        text, calls = "".join(self._text), tuple(self._calls)
+        text, calls = _joined(self._text), tuple(self._calls)
         native: object = native_of(self._owner, self.blocks, self.container)
         if constrained and (objects := [call.arguments for call in calls if call.name == REPLY]):
             # Its call is never answered, so it goes back as the text it stands for.
@@ -255,8 +255,22 @@ def _mapping(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
+
+
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _joined(pieces: list[str]) -> str:
+    """The pieces as one text. Halves of a character, as some gateways cut it, are put together again."""
+    text = "".join(pieces)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def events_of(data: bytes, failures: Failures) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ they came: newer models refuse a conversation in which they were changed.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
@@ -145,11 +146,13 @@ def _rebuilt(message: Message) -> Iterator[Block]:
 
 
 def input_of(call: ToolCall) -> dict[str, Any]:
-    """A call's arguments as the API wants them back; empty where they can't be read."""
+    """A call's arguments as the API wants them back; empty where they can't be read, or not be written."""
     try:
-        return parse_arguments(call)
+        value = parse_arguments(call)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         return {}
+    return value
 
 
 def _text(text: str) -> list[Block]:

@@ -151,15 +151,16 @@ async def connect(options: Options, context: BackendContext) -> Backend:
 def _address(options: Options, context: BackendContext) -> tuple[str, str]:
     """The address that the file gives, else the vendor's, and the version of the interface to speak there.
 
-    A version that the address ends in counts, too. Elsewhere than at the vendor's it is the one that every
-    earlier package spoke, which is what gateways know.
+    A version that the address ends in counts, too. Else it is the package's own, but the one before for names
+    that are kept there alone, and for gateways, which know what every earlier package spoke.
     """
     info = context.info
     if options.base_url is not None:
         context.pool.allow_http(host_of(options.base_url))
     url = httpx2.URL(options.base_url or info.base_url or "")
     found = _VERSION.search(url.path)
-    usual = "v1" if owned_by(host_of(str(url)), info.hosts) else "v1beta"
+    ours = owned_by(host_of(str(url)), info.hosts)
+    usual = "v1" if ours and not (options.model or "").endswith("-latest") else "v1beta"
     version = options.api_version or (found[1] if found else usual)
     path = url.path[: found.start()] if found else url.path
     return str(url.copy_with(path=path or "/")), version

@@ -206,7 +206,7 @@ class Backend:
         """Send the request, without what is refused. Also: the functions in it that are ours to run."""
         for left in reversed(range(_MOST_REFUSALS)):
             ours = self._ours(request, tally)
-            parameters = Parameters(self._wanted(request, ours), self._refused)
+            parameters = Parameters(self._wanted(request), self._refused)
             body = {"contents": list(contents), **self._tools_of(request, ours), **parameters.body()}
             if system := to_system(request):
                 body["systemInstruction"] = system
@@ -219,7 +219,7 @@ class Backend:
                     raise failure from None
                 self._refused.add(learned)
             else:
-                tally.note(self._left_out(parameters))
+                tally.note(self._left_out(request, parameters))
                 return response, ours
         raise AssertionError
 
@@ -227,10 +227,19 @@ class Backend:
         tally.sent += 1
         return await stack.enter_async_context(self._client.generate(self._model, body))
 
+    def _together(self, request: Request) -> bool:
+        """Whether Google's tools stand in the request itself."""
+        if not self._tools or self._formed(request):
+            return False
+        return not request.tools or (not self._old and _TOGETHER not in self._refused)
+
+    def _formed(self, request: Request) -> bool:
+        """Whether the reply has a form that the model keeps to without tools of its own alone."""
+        return self._old and request.schema is not None
+
     def _ours(self, request: Request, tally: _Tally) -> Mapping[str, BuiltIn]:
         """Google's tools by the names of the functions that stand for them, where they have to be that."""
-        beside = not self._old and _TOGETHER not in self._refused
-        if not request.tools or beside or tally.searches >= _MOST_SEARCHES:
+        if not request.tools or self._together(request) or tally.searches >= _MOST_SEARCHES:
             return {}
         return functions_for(self._tools, {tool.name for tool in request.tools})
 
@@ -239,12 +248,11 @@ class Backend:
             [*request.tools, *(tool.spec for tool in ours.values())],
             narrow=_FUNCTION_SCHEMA in self._refused,
         )
-        beside = not request.tools or (not self._old and _TOGETHER not in self._refused)
-        tools: list[Item] = [dict(tool.item) for tool in self._tools] if beside else []
+        tools: list[Item] = [dict(tool.item) for tool in self._tools] if self._together(request) else []
         tools += [{"functionDeclarations": functions}] if functions else []
         return {"tools": tools} if tools else {}
 
-    def _wanted(self, request: Request, ours: Mapping[str, BuiltIn]) -> dict[str, Any]:
+    def _wanted(self, request: Request) -> dict[str, Any]:
         options = self._options
         wanted = generation_of(options, self._model)
         wanted["generationConfig.maxOutputTokens"] = request.max_tokens or options.max_tokens
@@ -256,7 +264,7 @@ class Backend:
                 wanted["generationConfig.responseSchema"] = to_narrow(request.schema)
         if request.tools and request.tool_choice is not None:
             wanted[CHOICE] = to_choice(request.tool_choice)
-        if request.tools and self._tools and not ours and not self._old:
+        if request.tools and self._together(request):
             wanted[_TOGETHER] = True
         return wanted
 
@@ -278,9 +286,11 @@ class Backend:
             return _REPLY_SCHEMA
         return refused_by(parameters.names, words)
 
-    def _left_out(self, parameters: Parameters) -> tuple[str, ...]:
+    def _left_out(self, request: Request, parameters: Parameters) -> tuple[str, ...]:
         title, model = self._failures.title, self._model
         notes = tuple(f"{title} does not take {name} for {model}; left out." for name in parameters.left_out)
+        if self._tools and self._formed(request):
+            notes += (f"{model} can't search or run code while the form of its reply is given.",)
         if _FUNCTION_SCHEMA in self._refused:
             notes += (f"{title} takes simple schemas alone for {model}; the tools are described in those.",)
         return notes
@@ -291,6 +301,7 @@ class Backend:
         """The part that answers a call of one of Google's tools."""
         given = any(part.get("functionCall", {}).get("id") == call.id for part in turn.parts)
         call_id = call.id if given else None
+        tally.searches += 1
         try:
             found = await self._search(tool, tool.ask(call), tally)
         except ValueError as error:
@@ -302,9 +313,8 @@ class Backend:
         return function_response(call.name, found or "Nothing was found.", call_id=call_id)
 
     async def _search(self, tool: BuiltIn, contents: list[Item], tally: _Tally) -> str:
-        if tally.searches >= _MOST_SEARCHES:
+        if tally.searches > _MOST_SEARCHES:
             raise ValueError(f"not more than {_MOST_SEARCHES} of these calls at a time")
-        tally.searches += 1
         body: Item = {"contents": contents, "tools": [dict(tool.item)]}
         if safety := self._safety():
             body["safetySettings"] = safety

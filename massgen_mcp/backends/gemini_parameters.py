@@ -138,7 +138,7 @@ class Parameters:
 
 
 def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The body with what the team file adds to it, which wins, field by field, in either spelling of names."""
+    """The body with what the team file adds to it, which wins field by field, in either spelling."""
     both = dict(body)
     known = {_plain(name): name for name in both}
     for given, value in extra.items():

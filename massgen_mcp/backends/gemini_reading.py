@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
@@ -54,7 +55,7 @@ _FAILED = frozenset(
 _UNSIGNED = "MISSING_THOUGHT_SIGNATURE"
 _SLIPS = 2
 """Tries of a request whose reply the model itself made a mess of."""
-_FIELDS = frozenset({b"data", b"event", b"id", b"retry"})
+_FIELDS = frozenset({b"event", b"id", b"retry"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,29 +189,36 @@ async def chunks_of(response: httpx2.Response, failures: Failures) -> AsyncGener
         ValueError: a part of it is not JSON.
     """
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        for chunk in _listed(json.loads(await response.aread())):
-            yield chunk
-        return
-    if kind != "text/event-stream":
+    if kind not in {"text/event-stream", "application/json"}:
         raise failures.broken(f"it is {kind or 'of no type'}, not a stream of events")
+    events = _events(response) if kind == "text/event-stream" else _whole(response)
+    async with aclosing(events):
+        async for event in events:
+            if event.strip() != b"[DONE]":
+                for chunk in _listed(json.loads(event)):
+                    yield chunk
+
+
+async def _whole(response: httpx2.Response) -> AsyncGenerator[bytes]:
+    yield await response.aread()
+
+
+async def _events(response: httpx2.Response) -> AsyncGenerator[bytes]:
+    """The data of each event; at the end also what came without the form of one, as errors do."""
     data: list[bytes] = []
     stray: list[bytes] = []
     async for line in _lines(response):
         name, _, value = line.partition(b":")
         if name == b"data":
             data.append(value)
-        elif line and name and name not in _FIELDS:
-            stray.append(line)
         elif not line and data:
-            if (event := b"\n".join(data).strip()) != b"[DONE]":
-                yield json.loads(event)
+            yield b"\n".join(data)
             data.clear()
+        elif name and name not in _FIELDS:
+            stray.append(line)
     for rest in (data, stray):
-        # Errors come without the form of an event.
-        if rest and (event := b"\n".join(rest).strip()) != b"[DONE]":
-            for chunk in _listed(json.loads(event)):
-                yield chunk
+        if rest:
+            yield b"\n".join(rest)
 
 
 def _listed(value: object) -> list[object]:
@@ -230,7 +238,7 @@ async def _lines(response: httpx2.Response) -> AsyncGenerator[bytes]:
 
 
 def read_usage(counts: Item) -> Usage:
-    """What a request used; every count may be missing. Thinking is not part of Google's count of the reply."""
+    """What a request used; every count may be missing. Google counts thinking beside the reply."""
     read = _number(counts.get("promptTokenCount")) + _number(counts.get("toolUsePromptTokenCount"))
     thought = _number(counts.get("thoughtsTokenCount"))
     written = _number(counts.get("candidatesTokenCount")) + thought

@@ -38,15 +38,15 @@ def without_empty_properties(schema: _Schema) -> dict[str, Any]:
 
 
 def _cleaned(name: str, value: Any) -> Any:
-    if name in _NAMED and isinstance(value, Mapping):
-        return {key: _clean(inner) for key, inner in _mapping(value).items()}
-    if name in _SEVERAL and isinstance(value, list | tuple):
-        return [_clean(inner) for inner in cast("list[Any]", value)]
+    if name in _NAMED and (named := _mapping(value)):
+        return {key: _clean(inner) for key, inner in named.items()}
+    if name in _SEVERAL and (several := _list(value)):
+        return [_clean(inner) for inner in several]
     return _clean(value) if name in _ONE else value
 
 
 def _clean(value: Any) -> Any:
-    return without_empty_properties(_mapping(value)) if isinstance(value, Mapping) else value
+    return without_empty_properties(cast("_Schema", value)) if isinstance(value, Mapping) else value
 
 
 def has_parameters(schema: _Schema) -> bool:

@@ -85,7 +85,7 @@ class Client:
     """Asks generateContent, once for each call."""
 
     def __init__(self, sdk: genai.Client) -> None:
-        self._models = sdk.aio.models
+        self._models: Any = sdk.aio.models
 
     @asynccontextmanager
     async def generate(self, model: str, body: Mapping[str, Any]) -> AsyncGenerator[httpx2.Response]:

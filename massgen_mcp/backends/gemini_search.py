@@ -5,14 +5,18 @@ A call of one becomes a second request that has that tool alone; what it finds g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 from massgen_mcp.backends.gemini_reading import Turn
 from massgen_mcp.backends.gemini_wire import Item
 from massgen_mcp.messages import ToolCall, ToolSpec, parse_arguments
 
 __all__ = ["CODE", "SEARCH", "BuiltIn", "built_ins", "functions_for"]
+
+_RESULT = "codeExecutionResult"
+_WELL = "OUTCOME_OK"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +60,13 @@ def _found(turn: Turn) -> str:
 
 
 def _printed(turn: Turn) -> str:
-    results = [part["codeExecutionResult"] for part in turn.parts if "codeExecutionResult" in part]
-    return "\n".join(_outputs(results)) or turn.text.strip()
+    results = [cast("Item", part[_RESULT]) for part in turn.parts if _RESULT in part]
+    return "\n".join(_output(result) for result in results) or turn.text.strip()
 
 
-def _outputs(results: list[object]) -> Iterator[str]:
-    for result in results:
-        if isinstance(result, dict):
-            fields: Item = result
-            failed = fields.get("outcome") not in {"OUTCOME_OK", None}
-            output = str(fields.get("output") or "")
-            yield f"{fields['outcome']}\n{output}".strip() if failed else output
+def _output(result: Item) -> str:
+    outcome, output = str(result.get("outcome", _WELL)), str(result.get("output", ""))
+    return output if outcome == _WELL else f"{outcome}\n{output}".strip()
 
 
 SEARCH = BuiltIn(

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.registry import (
     backend_info,
@@ -100,4 +102,11 @@ def _shown(text: str) -> str:
 
 def _options(info: BackendInfo, model: str | None) -> Options:
     given: dict[str, Any] = {"type": info.type} | ({"model": model} if model else {})
-    return options_class(info)(**given)
+    try:
+        return options_class(info)(**given)
+    except ValidationError as error:
+        what = error.errors()[0]["msg"]
+        name = _shown(model or info.type)
+        raise RequestRefused(
+            f"{info.type} can't be asked for {name!r} by name alone: {what}. {_NOTHING_SPENT}"
+        ) from None

@@ -111,6 +111,23 @@ async def test_broken_arguments_are_kept_as_they_came_and_go_back_empty(pool: Po
     assert sent["messages"][2]["content"][0]["is_error"] is True
 
 
+async def test_a_character_cut_in_half_is_put_together_again(pool: Pool) -> None:
+    smile = "\N{GRINNING FACE}".encode("utf-16-be")
+    high, low = (smile[at : at + 2].decode("utf-16-be", "surrogatepass") for at in (0, 2))
+    events = [
+        written(0, f"a{high}", f"{low}b{high}"),
+        called(1, "vote", f'{{"answer": "{high}', f'{low}"}}', id="a"),
+        called(2, "vote", '{"answer": "\\ud83d", "more": 1e999}', id="b"),
+    ]
+    results = [ToolResult(call_id=each, content="ok") for each in ("a", "b")]
+    async with wire(message(start(), *events, stop("tool_use")), HELLO) as server:
+        reply, sent = await echo(server, pool, *results)
+    assert reply.text == "a\N{GRINNING FACE}b\N{REPLACEMENT CHARACTER}"
+    said, *calls = sent["messages"][1]["content"]
+    assert said["text"] == reply.text
+    assert [call["input"] for call in calls] == [{"answer": "\N{GRINNING FACE}"}, {}]
+
+
 async def test_server_tools_citations_and_unknown_blocks_go_back_as_they_came(pool: Pool) -> None:
     results = [{"type": "web_search_result", "url": "https://a.example", "encrypted_content": "RU5D"}]
     found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": results}

@@ -70,6 +70,7 @@ def test_of_several_backends_the_one_that_is_ready_is_meant() -> None:
         ("groq/../x", "'groq/../x' is not the name of"),
         ("a b", "'a b' is not the name of"),
         ("", "'' is not the name of"),
+        ("groq/" + "x" * 400, "groq can't be asked for"),
         ("x\x1b[2J", "'x?[2J' is not the name of"),
     ],
 )
