@@ -21,7 +21,7 @@ from massgen_mcp.backends.reasoning import Reasoning
 from massgen_mcp.backends.servers import find_title
 from massgen_mcp.backends.urls import host_of, is_loopback, owned_by
 
-__all__ = ["HARM_CATEGORIES", "HARM_THRESHOLDS", "Options", "SafetySetting", "connect"]
+__all__ = ["HARM_CATEGORIES", "HARM_THRESHOLDS", "Options", "SafetySetting", "address_of", "connect"]
 
 HARM_CATEGORIES = (
     "HARM_CATEGORY_HARASSMENT",
@@ -109,7 +109,7 @@ async def connect(options: Options, context: BackendContext) -> Backend:
         BackendError: the address may not be used, or a key is missing.
     """
     info, pool = context.info, context.pool
-    base_url, api_version = _address(options, context)
+    base_url, api_version = address_of(options, context)
     key, source = find_key(options, context, base_url)
     name = options.model or info.default_model or ""
     model = info.aliases.get(name, name)
@@ -148,7 +148,7 @@ async def connect(options: Options, context: BackendContext) -> Backend:
     )
 
 
-def _address(options: Options, context: BackendContext) -> tuple[str, str]:
+def address_of(options: Options, context: BackendContext) -> tuple[str, str]:
     """The address that the file gives, else the vendor's, and the version of the interface to speak there.
 
     A version that the address ends in counts, too. Else it is the package's own, but the one before for names

@@ -49,12 +49,22 @@ class Reservation:
 
 
 class Budget:
-    """The allowance of one run. Any limit may be None."""
+    """The allowance of one run. Any limit may be None.
+
+    `unpriced_tokens` holds where a model's price is not known and no token limit is set: a limit in dollars
+    could not be kept.
+    """
 
     def __init__(
-        self, *, usd: float | None = None, tokens: int | None = None, requests: int | None = None
+        self,
+        *,
+        usd: float | None = None,
+        tokens: int | None = None,
+        requests: int | None = None,
+        unpriced_tokens: int | None = None,
     ) -> None:
         self.usd = usd
+        self._unpriced_tokens = unpriced_tokens
         self.tokens = tokens
         self.requests = requests
         self.spent = Usage()
@@ -75,6 +85,8 @@ class Budget:
         self._check("tokens", self.tokens, tokens, estimate.tokens)
         if estimate.usd is None:
             self.unpriced = True
+            if self.tokens is None:
+                self._check("tokens", self._unpriced_tokens, tokens, estimate.tokens)
         else:
             usd = (self.spent.cost_usd or 0.0) + sum(item.estimate.usd or 0.0 for item in held)
             self._check("usd", self.usd, usd, estimate.usd)

@@ -71,7 +71,12 @@ class TeamRun:
         self.board = Board.begin(members, spec.settings)
         self.seats = {agent.id: Seat(spec=agent, label=self.board.labels[agent.id]) for agent in spec.agents}
         limits = spec.limits
-        self.budget = Budget(usd=limits.usd, tokens=limits.tokens, requests=limits.requests)
+        self.budget = Budget(
+            usd=limits.usd,
+            tokens=limits.tokens,
+            requests=limits.requests,
+            unpriced_tokens=limits.unpriced_tokens,
+        )
         self._ports = ports
         self._prices = prices
         self._strategy: Strategy = strategy(spec.strategy)

@@ -49,6 +49,8 @@ class Limits:
     usd: float | None = None
     tokens: int | None = None
     requests: int | None = None
+    unpriced_tokens: int | None = 200_000
+    """Holds where a model's price is not known and `tokens` is not set."""
 
     @property
     def answering_seconds(self) -> float:

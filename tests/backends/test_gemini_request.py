@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from massgen_mcp.backends.gemini import Options, address_of
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.registry import BACKENDS
 from massgen_mcp.backends.retry import Paced
@@ -29,7 +30,7 @@ from tests.backends.gemini_replies import (
     said,
     stream,
 )
-from tests.backends.wire import http_json, wire
+from tests.backends.wire import http_json, make_context, wire
 
 pytestmark = pytest.mark.anyio
 
@@ -339,26 +340,32 @@ async def test_the_key_goes_into_one_header_and_nowhere_else(pool: Pool) -> None
     assert "x-server-timeout" not in sent.headers
 
 
-@pytest.mark.parametrize(
-    ("environ", "key"),
-    [
-        ({"GOOGLE_API_KEY": "google-key-0123456789", "GEMINI_API_KEY": "gemini-key-0123456789"}, "google"),
-        ({"GEMINI_API_KEY": "gemini-key-0123456789"}, "gemini"),
-    ],
-)
 async def test_a_key_from_the_environment_stays_with_the_vendor(
-    pool: Pool, environ: dict[str, str], key: str, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del key
+    environ = {"GOOGLE_API_KEY": "google-key-0123456789", "GEMINI_API_KEY": "gemini-key-0123456789"}
     for name, value in environ.items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, value)  # where the package looks
     backend = await open_model("", pool, base_url=None, api_key=None, environ=environ)
     assert backend.model == BACKENDS["gemini"].default_model
     async with wire(HELLO) as server:
         await deltas_of(await open_model(server, pool, api_key=None, environ=environ))
     assert server.requests[0].headers["x-goog-api-key"] == "EMPTY"
+    assert b"-key-0123456789" not in server.requests[0].raw
     with pytest.raises(BackendError, match="not one of the hosts that the key of Google Gemini"):
         await open_model("https://gemini.example", pool, api_key=None, environ=environ)
+
+
+@pytest.mark.parametrize(
+    ("options", "version"),
+    [({}, "v1"), ({"model": "gemini-flash-latest"}, "v1beta"), ({"api_version": "v1alpha"}, "v1alpha")],
+)
+async def test_the_vendor_is_spoken_to_in_the_package_s_version(
+    pool: Pool, options: dict[str, Any], version: str
+) -> None:
+    given = Options.model_validate({"type": "gemini"} | options)
+    address = "https://generativelanguage.googleapis.com/"
+    assert address_of(given, make_context("gemini", pool)) == (address, version)
 
 
 async def test_a_missing_key_names_both_variables(pool: Pool) -> None:

@@ -10,7 +10,7 @@ from massgen_mcp.journal import Kind, Record, RunSummary, summarise
 from massgen_mcp.server.transcript import final_answer, markdown, transcript_entries
 
 
-def entries(kind: Kind, **body: Any) -> list[dict[str, Any]]:
+def entries(kind: Kind, /, **body: Any) -> list[dict[str, Any]]:
     record = Record(run_id="r", seq=7, at=0.0, kind=kind, body=body)
     return [{**entry.head, "text": entry.text} for entry in transcript_entries([record])]
 
