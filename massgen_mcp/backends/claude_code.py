@@ -55,7 +55,7 @@ class Options(BaseOptions):
     use_subscription: bool = False
     """Skip the keys and use the logged-in subscription."""
     allow_dangerous_tools: bool = False
-    """Lift `DANGEROUS_TOOLS`; taken from the operator's own file alone."""
+    """Lift the five patterns that are always refused; taken from the operator's own file alone."""
     allowed_tools: Names | None = None
     disallowed_tools: Names = ()
     exclude_tools: Names = ()

@@ -205,8 +205,9 @@ class Backend:
     ) -> tuple[httpx2.Response, Mapping[str, BuiltIn]]:
         """Send the request, without what is refused. Also: the functions in it that are ours to run."""
         for left in reversed(range(_MOST_REFUSALS)):
+            known = frozenset(self._refused)  # others that ask the same model learn at the same time
             ours = self._ours(request, tally)
-            parameters = Parameters(self._wanted(request), self._refused)
+            parameters = Parameters(self._wanted(request), known)
             body = {"contents": list(contents), **self._tools_of(request, ours), **parameters.body()}
             if system := to_system(request):
                 body["systemInstruction"] = system
@@ -215,7 +216,7 @@ class Backend:
             except ERRORS as error:
                 failure = explain(error, self._failures)
                 learned = self._learn(error, failure, parameters)
-                if learned is None or learned in self._refused or not left:
+                if learned is None or learned in known or not left:
                     raise failure from None
                 self._refused.add(learned)
             else:

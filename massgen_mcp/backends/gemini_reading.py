@@ -55,6 +55,7 @@ _FAILED = frozenset(
 _UNSIGNED = "MISSING_THOUGHT_SIGNATURE"
 _SLIPS = 2
 """Tries of a request whose reply the model itself made a mess of."""
+_SAYS_NOTHING = frozenset({b"", b"[DONE]"})
 _FIELDS = frozenset({b"event", b"id", b"retry"})
 
 
@@ -194,7 +195,7 @@ async def chunks_of(response: httpx2.Response, failures: Failures) -> AsyncGener
     events = _events(response) if kind == "text/event-stream" else _whole(response)
     async with aclosing(events):
         async for event in events:
-            if event.strip() != b"[DONE]":
+            if event.strip() not in _SAYS_NOTHING:
                 for chunk in _listed(json.loads(event)):
                     yield chunk
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ERRORS", "Client", "Refused", "explain", "open_client"]
 
 _SUCCESS = 200
+_REPLACED = "The body's contents stand here."
 _BROKEN_LINE = (httpx2.HTTPError, OSError, anyio.EndOfStream)
 
 
@@ -75,7 +76,10 @@ class _Line(httpx2.AsyncClient):
     async def send(self, *args: Any, **options: Any) -> httpx2.Response:
         response = await self._shared.send(*args, **options)
         if response.status_code != _SUCCESS:
-            await response.aread()
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
             raise Refused(response)
         _KEPT.get().response = response
         return httpx2.Response(_SUCCESS, request=response.request)
@@ -110,17 +114,16 @@ class Client:
         try:
             chunks = await self._models.generate_content_stream(
                 model=model,
-                contents="see below",
-                # All of it as `extra_body`, contents too: parts of a kind that the types do not know go back
-                # as they came. Nothing is called and no further request made behind our back.
+                contents=_REPLACED,
+                # All of it as `extra_body`, so that parts of kinds that the types do not know go back as they
+                # came. Nothing is called and no further request made behind our back.
                 config={
                     "http_options": {"extra_body": dict(body)},
                     "automatic_function_calling": {"disable": True},
                     "automatic_continuation": False,
                 },
             )
-            async for _ in chunks:
-                pass
+            await anext(chunks, None)  # the package sends when it is asked for the first
         finally:
             _KEPT.reset(token)
 

@@ -128,7 +128,7 @@ class Options(BaseModel):
     )
     price: Price | None = None
     max_concurrent: Annotated[int, Field(gt=0, le=256)] | None = None
-    """Requests in flight at once to this server; None: the row's own."""
+    """Requests in flight at once to this server; absent: as the backend has it."""
     enable_web_search: bool = False
     enable_code_execution: bool = False
     """Code in the provider's own sandbox, which does not see the agent's workspace."""

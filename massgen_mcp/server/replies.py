@@ -52,7 +52,8 @@ def refusal(words: str, secrets: Secrets) -> types.CallToolResult:
 
 def text_of_run(result: RunResult) -> str:
     """The answer as Markdown with one line below it; without an answer, why and what to do."""
-    body = result.answer or result.error or result.next
+    more = f"The team is still at work. Collect its answer with {result.next}." if result.next else ""
+    body = result.answer or result.error or more
     parts = [body, f"---\n{footer(result)}"]
     if result.answer and result.error:
         parts.insert(1, result.error)

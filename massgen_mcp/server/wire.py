@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -73,20 +73,28 @@ async def wire_streams(wire: Wire, *, line_limit: int = LINE_LIMIT) -> AsyncGene
 
 
 def _read(descriptor: int, take: Callable[[bytes | None], bool], line_limit: int) -> None:
-    """Split what comes into lines, in a thread of its own, until the end."""
-    line, dropping = bytearray(), False
+    """Hand over what comes, line by line and then the end, in a thread of its own."""
+    for line in _lines(descriptor, line_limit):
+        if not take(line):
+            return
+    take(None)
+
+
+def _lines(descriptor: int, limit: int) -> Iterator[bytes]:
+    """The lines that come, without those that are too long. What follows the last line end is no line."""
+    line, length = bytearray(), 0
     while chunk := _some(descriptor):
         *ended, rest = chunk.split(b"\n")
         for part in ended:
-            if not dropping and not take(bytes(line + part)):
-                return
-            line, dropping = bytearray(), False
-        line += rest
-        if len(line) > line_limit:
-            if not dropping:
-                _logger.warning("dropped a message of more than %d bytes", line_limit)
-            line, dropping = bytearray(), True
-    take(None)
+            line += part
+            length += len(part)
+            if length <= limit:
+                yield bytes(line)
+            else:
+                _logger.warning("dropped a message of %d bytes; %d are taken", length, limit)
+            line, length = bytearray(), 0
+        length += len(rest)
+        line = line + rest if length <= limit else bytearray()
 
 
 def _some(descriptor: int) -> bytes:

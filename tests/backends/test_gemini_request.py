@@ -1,10 +1,11 @@
-"""What generateContent is sent: the guide's blocks field by field, the conversation, and what a model refuses."""
+"""What generateContent is sent: the guide's blocks, the conversation, and less of what a model refuses."""
 
 from __future__ import annotations
 
 import base64
 from typing import Any
 
+import anyio
 import pytest
 
 from massgen_mcp.backends.gemini import Options, address_of
@@ -12,7 +13,7 @@ from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.registry import BACKENDS
 from massgen_mcp.backends.retry import Paced
 from massgen_mcp.errors import BackendError
-from massgen_mcp.messages import Image, Message, Request, ToolCall, ToolResult, ToolSpec
+from massgen_mcp.messages import Image, Message, Reply, Request, ToolCall, ToolResult, ToolSpec
 from tests.backends.gemini_replies import (
     ASKED,
     HELLO,
@@ -30,13 +31,13 @@ from tests.backends.gemini_replies import (
     said,
     stream,
 )
-from tests.backends.wire import http_json, make_context, wire
+from tests.backends.wire import Action, Until, http_json, make_context, wire
 
 pytestmark = pytest.mark.anyio
 
 EMPTY: dict[str, Any] = {"generationConfig": {}}
 FUNCTIONS: dict[str, Any] = {"tools": [{"functionDeclarations": [VOTE_DECLARED]}]}
-SEARCHING = {"tools": [{"googleSearch": {}}, {"codeExecution": {}}]}
+SEARCHING: dict[str, Any] = {"tools": [{"googleSearch": {}}, {"codeExecution": {}}]}
 
 
 async def sent_with(pool: Pool, request: Request = REQUEST, **options: Any) -> dict[str, Any]:
@@ -181,7 +182,7 @@ async def test_the_file_s_own_fields_win_in_either_spelling(pool: Pool) -> None:
 
 
 async def test_functions_are_described_by_their_json_schema(pool: Pool) -> None:
-    schema = {
+    schema: dict[str, Any] = {
         "type": "object",
         "properties": {"path": {"oneOf": [{"const": "a"}, {"$ref": "#/$defs/Deep"}]}},
         "$defs": {"Deep": {"type": "object", "properties": {}, "additionalProperties": False}},
@@ -238,7 +239,9 @@ async def test_a_reply_can_be_bound_to_a_schema(pool: Pool) -> None:
 
 
 async def test_pictures_documents_and_sound_go_as_parts(pool: Pool) -> None:
-    shown = tuple(Image(mime=mime, data=b"\xff\x00") for mime in ("image/png", "application/pdf", "audio/mp3"))
+    shown = tuple(
+        Image(mime=mime, data=b"\xff\x00") for mime in ("image/png", "application/pdf", "audio/mp3")
+    )
     messages = (Message(role="user", text="Look.", images=shown), Message(role="user", images=shown[:1]))
     body = await sent_with(pool, Request(messages=messages))
     data = base64.b64encode(b"\xff\x00").decode()
@@ -369,7 +372,9 @@ async def test_the_vendor_is_spoken_to_in_the_package_s_version(
 
 
 async def test_a_missing_key_names_both_variables(pool: Pool) -> None:
-    with pytest.raises(BackendError, match="Set GOOGLE_API_KEY or GEMINI_API_KEY, or give `api_key`") as caught:
+    with pytest.raises(
+        BackendError, match="Set GOOGLE_API_KEY or GEMINI_API_KEY, or give `api_key`"
+    ) as caught:
         await open_model("", pool, base_url=None, api_key=None)
     assert (caught.value.kind, caught.value.connected) == ("auth", False)
 
@@ -391,7 +396,8 @@ async def test_the_address_may_end_in_a_version(
 ) -> None:
     async with wire(HELLO) as server:
         url = f"http://127.0.0.1:{server.port}{path}"
-        await deltas_of(await open_model(url, pool, **({"model": "gemini-x"} | options)))
+        given: dict[str, Any] = {"model": "gemini-x"} | options
+        await deltas_of(await open_model(url, pool, **given))
     assert server.requests[0].target == f"{target}:streamGenerateContent?alt=sse"
 
 
@@ -458,6 +464,24 @@ async def test_a_parameter_a_model_refuses_is_left_out_once_told_and_remembered(
     assert server.requests[1].json == server.requests[2].json == ASKED | EMPTY
     assert (first.warnings, again.warnings) == ((note,), (note,))
     assert (first.usage.requests, again.usage.requests) == (2, 1)
+
+
+async def test_agents_of_one_model_learn_of_a_refusal_at_the_same_time(pool: Pool) -> None:
+    both_came = anyio.Event()
+    told: list[Action] = [Until(both_came), http_json(400, refusal("temperature must be 1.0"))]
+    replies: list[Reply] = []
+    async with wire(told, told, HELLO, HELLO) as server:
+
+        async def read() -> None:
+            backend = await open_model(server, pool, model="gemini-x", temperature=0.5)
+            replies.append(await reply_of(backend))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            tasks.start_soon(read)
+            await server.request(2)
+            both_came.set()
+    assert [reply.usage.requests for reply in replies] == [2, 2]
 
 
 async def test_a_forced_call_that_is_refused_is_not_forced(pool: Pool) -> None:

@@ -139,7 +139,7 @@ ODD = [
     pytest.param(http_json(200, last({"text": "Hello."})), id="in one piece"),
     pytest.param(http_json(200, [chunk({"text": "Hel"}), last({"text": "lo."})]), id="as a list"),
     pytest.param(
-        stream(b": keep-alive\n\nevent: x\nid: 1\nretry: 5\ndata: ", b"\n\n\n", last({"text": "Hello."})),
+        stream(b": keep-alive\n\nevent: x\nid: 1\nretry: 5\ndata: \n\n\n", last({"text": "Hello."})),
         id="with comments and fields",
     ),
     pytest.param(
@@ -162,7 +162,7 @@ ODD = [
 
 @pytest.mark.parametrize("answer", ODD)
 async def test_other_forms_of_a_complete_reply_are_read(pool: Pool, answer: bytes) -> None:
-    async with wire(answer.replace(b"data: \n", b"data: null\n") if False else answer) as server:
+    async with wire(answer) as server:
         reply = await reply_of(await open_model(server, pool))
     assert reply.text == "Hello."
 
@@ -300,7 +300,13 @@ async def test_one_connection_serves_request_after_request(pool: Pool) -> None:
 
 async def test_deltas_come_as_they_are_said(pool: Pool) -> None:
     heard = anyio.Event()
-    script = [sse_head(), event(chunk({"text": "Hel"})), Until(heard), event(last({"text": "lo."})), part(b"")]
+    script = [
+        sse_head(),
+        event(chunk({"text": "Hel"})),
+        Until(heard),
+        event(last({"text": "lo."})),
+        part(b""),
+    ]
     async with wire(script) as server:
         backend = await open_model(server, pool)
         deltas: list[Delta] = []

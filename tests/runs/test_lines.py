@@ -124,7 +124,8 @@ def test_the_end_is_told_with_the_winner_and_why():
         "usage": {"cost_usd": 0.05},
     }
     assert teller.tell("Finished", 21.0, **end) == "completed: a's answer (by vote), 21 s, $0.05"
-    assert teller.tell("Finished", 21.0, **(end | {"rule": "new"})) == "completed: a's answer, 21 s, $0.05"
+    newer: dict[str, Any] = end | {"rule": "new"}
+    assert teller.tell("Finished", 21.0, **newer) == "completed: a's answer, 21 s, $0.05"
     assert Teller().tell("Finished", 3.0, status="failed") == "failed, without an answer, 3 s"
 
 

@@ -105,7 +105,8 @@ def started(
 ) -> Generator[Host]:
     """A server process, killed at the end if it is still there."""
     errors = folder / "stderr"
-    clean = {key: value for key, value in os.environ.items() if key in {"PATH", "LANG"}}
+    kept = ("PATH", "LANG", "COVERAGE_PROCESS_CONFIG")
+    clean = {key: os.environ[key] for key in kept if key in os.environ}
     own = {"HOME": str(folder), "MASSGEN_MCP_STATE_DIR": str(folder / "state")}
     with (
         errors.open("wb") as stderr,

@@ -110,7 +110,7 @@ async def test_a_wait_that_passes_says_how_far_the_team_is():
     result = await ask(team, wait_seconds=0.3)
     assert not result.is_error
     assert data(result)["done"] == "1/2"
-    assert text(result).startswith('get_run(run_id="')
+    assert text(result).startswith('The team is still at work. Collect its answer with get_run(run_id="')
     assert "running: answering 1/2" in text(result)
 
 

@@ -24,7 +24,8 @@ OURS = {
 
 
 def test_until_the_first_call_nothing_heavy_is_loaded(tmp_path: Path):
-    with started(["-X", "importtime", "-m", "massgen_mcp"], tmp_path) as host:
+    unmeasured = {"COVERAGE_PROCESS_CONFIG": ""}
+    with started(["-X", "importtime", "-m", "massgen_mcp"], tmp_path, environ=unmeasured) as host:
         host.shake_hands()
         host.request(1, "prompts/list")
         host.request(2, "resources/list")
@@ -72,6 +73,8 @@ def test_an_unknown_log_level_is_told_and_does_no_harm(tmp_path: Path):
     with started(["-m", "massgen_mcp"], tmp_path, environ={"MASSGEN_MCP_LOG": "loud"}) as host:
         host.shake_hands()
         assert "MASSGEN_MCP_LOG is 'LOUD'; known levels: " in host.errors
+        host.hang_up()
+        assert host.ended(within=5) == 0
 
 
 def test_the_log_shows_no_keys(tmp_path: Path):

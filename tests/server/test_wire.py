@@ -109,7 +109,7 @@ async def test_a_line_without_an_end_does_not_fill_the_memory(ends: Ends, caplog
             await ends.write(b"x" * 600)
         await ends.write(b"x\n" + PING + b"\n")
         assert (await received(streams))["method"] == "ping"
-    assert "dropped a message of more than 1000 bytes" in caplog.text
+    assert "dropped a message of 3001 bytes; 1000 are taken" in caplog.text
 
 
 async def test_the_end_of_the_pipe_is_the_end_of_the_stream(ends: Ends):
