@@ -35,6 +35,8 @@ class RunHandle:
         self.journal = journal
         """Where its records are read back from."""
         self.result: RunResult | None = None
+        self.queued = False
+        """Whether the run waits for others to end before it may begin."""
         self._usual = usual_seconds
         self._over = anyio.Event()
         self.waiting = 0
@@ -56,6 +58,10 @@ class RunHandle:
         """The result, or how far the run has come."""
         if self.result is not None:
             return self.result
+        if self.queued:
+            return running_result(
+                self.run, team=self.team, eta=None, warnings=self.warnings, phase="waiting for other runs"
+            )
         eta = None if self._usual is None else round(max(1.0, self._usual - self.run.seconds))
         return running_result(self.run, team=self.team, eta=eta, warnings=self.warnings)
 

@@ -321,7 +321,9 @@ class Runs:
         """The edge of a run: whatever ends it, its callers get a result."""
         log = handle.run.log
         try:
+            handle.queued = self._places.available_tokens <= 0
             async with self._places:
+                handle.queued = False
                 spec = handle.run.spec
                 with run_span(run_id=handle.run_id, team=handle.team.name, strategy=spec.strategy):
                     ended = await handle.run.drive()

@@ -52,14 +52,16 @@ def finished_result(
     )
 
 
-def running_result(run: TeamRun, *, team: TeamInfo, eta: float | None, warnings: Sequence[str]) -> RunResult:
+def running_result(
+    run: TeamRun, *, team: TeamInfo, eta: float | None, warnings: Sequence[str], phase: str = ""
+) -> RunResult:
     """What is known of a run that is still in motion, and how to collect it."""
     run_id = run.log.run_id
-    phase, done = phase_of(run.board)
+    now, done = phase_of(run.board)
     return RunResult(
         status="running",
         run_id=run_id,
-        phase=phase,
+        phase=phase or now,
         done=done,
         eta_seconds=eta,
         agents=[agent_row(seat) for seat in run.seats.values()],
@@ -75,8 +77,6 @@ def running_result(run: TeamRun, *, team: TeamInfo, eta: float | None, warnings:
 def phase_of(board: Board) -> tuple[str, str]:
     """What the team is doing, and how many of its agents are done with it: `voting`, `2/3`."""
     live = len(board.live)
-    if not board.phase:
-        return "waiting for other runs", f"0/{len(board.members)}"
     if board.phase == "presentation":
         return "presenting", "0/1"
     if board.ballot:

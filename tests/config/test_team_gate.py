@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -95,10 +98,25 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(folder: Path) -> None:
     assert "there is no such file" in _refusal(folder / "none.yaml", folder)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_said_to_be_so(folder: Path) -> None:  # pragma: no cover - by user
-    (folder / "a.yaml").chmod(0)
-    assert "permission denied" in _refusal(folder / "a.yaml", folder)
+@contextmanager
+def an_ordinary_user() -> Generator[None]:
+    """Root may read everything, so it becomes nobody for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_file_that_may_not_be_read_is_said_to_be_so() -> None:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        (folder / "a.yaml").touch(mode=0)
+        with an_ordinary_user():
+            assert "permission denied" in _refusal(folder / "a.yaml", folder)
 
 
 def test_loading_a_file_never_raises_for_what_is_in_it(folder: Path) -> None:
