@@ -144,7 +144,6 @@ class ScriptedTeam:
             allowance=self.allowance,
             why="the only team of this test",
             warnings=self.warnings,
-            demo=self.demo,
             journalled=self.journalled,
         )
 
@@ -202,6 +201,7 @@ class _ScriptedBackend:
     def __init__(self, agent: str, team: ScriptedTeam) -> None:
         self.info = _ROW
         self.model = f"{agent}-model"
+        self.is_demo = team.demo
         self._agent = agent
         self._team = team
         self._steps: Iterator[Step] = iter(team.scripts[agent])

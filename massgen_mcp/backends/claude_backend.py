@@ -193,6 +193,8 @@ class Backend:
                 most=self._most,
             )
             body = self._body(request, parameters, reading)
+            # Agents of one model share what it refuses: another may learn the same while this is under way.
+            known = frozenset(self._refused)
             tally.sent += 1
             try:
                 # Not by `messages.create`, which warns of models by their age and has no place for sampling.
@@ -206,7 +208,7 @@ class Backend:
                 )
             except self._errors as error:
                 failure = explain(error, self._failures)
-                learned = self._learn(error, failure, parameters, body)
+                learned = self._learn(error, failure, parameters, body, known)
                 if learned is None or not left:
                     raise failure from None
                 tally.note(learned)
@@ -244,6 +246,7 @@ class Backend:
         failure: BackendError,
         parameters: Parameters,
         body: Mapping[str, Any],
+        known: frozenset[str],
     ) -> tuple[str, ...] | None:
         """Take from a refusal what to do without, and say what to tell about it; None when it is final."""
         words = words_of(getattr(error, "body", None)) or str(error)
@@ -261,7 +264,7 @@ class Backend:
             self._most = int(limit[1])
             return ()
         name = parameters.refusal(words)
-        if name is None or name in self._refused:
+        if name is None or name in known:
             return None
         self._refused.add(name)
         return ()

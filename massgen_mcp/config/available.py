@@ -121,6 +121,7 @@ def soft(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iter
                     (*path, key), "not available yet; a run goes without it.", severity="warning"
                 )
 
+    yield from without(team.timeout_settings, ("round_timeout_grace_seconds",), ("timeout_settings",))
     orchestrator: Orchestrator = team.orchestrator
     yield from without(orchestrator, _SOFT_ORCHESTRATOR, ("orchestrator",))
     for agent in team.agents:

@@ -16,6 +16,7 @@ import dotenv
 import platformdirs
 
 from massgen_mcp.config.gate import read_text
+from massgen_mcp.config.variables import KNOWN_VARIABLES
 from massgen_mcp.errors import ConfigError
 
 __all__ = ["APP", "Environment", "Layer", "default_environment", "read_env_file", "user_config_folder"]
@@ -23,6 +24,7 @@ __all__ = ["APP", "Environment", "Layer", "default_environment", "read_env_file"
 APP = "massgen-mcp"
 _PROCESS = "the process's environment"
 _KEY_WORDS = re.compile(r"KEY|TOKEN|SECRET|API|ENDPOINT|PASSWORD")
+_UNEXPANDED = re.compile(r"\$\{[^}]*\}")
 _CLOSE = 0.8
 
 
@@ -57,8 +59,10 @@ class Environment:
 
     def _with(self, name: str) -> Iterable[tuple[str, Mapping[str, str]]]:
         for layer in self.layers:
-            if layer.values is not None and layer.values.get(name):
-                yield layer.source, layer.values
+            # Some hosts hand over `${NAME}` as it stands when NAME is not set.
+            value = (layer.values or {}).get(name)
+            if value and not _UNEXPANDED.fullmatch(value):
+                yield layer.source, layer.values or {}
 
     def first(self, names: Iterable[str]) -> str | None:
         """The first of these variables that is set."""
@@ -81,7 +85,8 @@ class Environment:
         same_owner = [key for key in known if key.startswith(f"{owner}_") and _KEY_WORDS.search(key)]
         close = difflib.get_close_matches(name, known, n=3, cutoff=_CLOSE)
         close += [key for key in same_owner if difflib.SequenceMatcher(None, key, name).ratio() > 1 - _CLOSE]
-        return tuple(sorted({key for key in close if key != name and self.get(name) is None}))[:3]
+        meant = {key for key in close if key != name and key not in KNOWN_VARIABLES}
+        return tuple(sorted(meant))[:3] if self.get(name) is None else ()
 
     def beside(self, folder: Path) -> Environment:
         """This environment with the `.env` of a team file's folder right below the process's variables."""

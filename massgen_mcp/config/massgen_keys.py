@@ -245,7 +245,7 @@ HONOURED: Mapping[str, Mapping[str, str]] = MappingProxyType(
             {
                 "voting_sensitivity": "how hard an agent looks before it votes",
                 "voting_threshold": "the gain in points that a new answer must promise",
-                "max_new_answers_per_agent": "answers one agent may give after its first",
+                "max_new_answers_per_agent": "answers one agent may give in all",
                 "max_new_answers_global": "answers of all agents together",
                 "answer_novelty_requirement": "how different a new answer must be",
                 "defer_voting_until_all_answered": "always so here",

@@ -25,13 +25,11 @@ class RunHandle:
         team: TeamInfo,
         warnings: list[str],
         usual_seconds: float | None,
-        demo: bool,
         journal: Journal,
     ) -> None:
         self.run = run
         self.team = team
         self.warnings = warnings
-        self.demo = demo
         self.journal = journal
         """Where its records are read back from."""
         self.result: RunResult | None = None

@@ -57,7 +57,6 @@ class ResolvedTeam:
     why: str = ""
     warnings: tuple[str, ...] = ()
     config: dict[str, Any] | None = None
-    demo: bool = False
     journalled: bool = True
 
 
@@ -191,7 +190,6 @@ class Runs:
             team=info,
             warnings=list(team.warnings),
             usual_seconds=usual,
-            demo=team.demo,
             journal=journal,
         )
         self._remember(handle)
@@ -364,7 +362,7 @@ class Runs:
 
 async def _kept(handle: RunHandle, ended: Ended) -> RunResult:
     """The result, in the journal. One that can't be kept is still given to who waits for it."""
-    result = finished_result(handle.run, ended, team=handle.team, warnings=handle.warnings, demo=handle.demo)
+    result = finished_result(handle.run, ended, team=handle.team, warnings=handle.warnings)
     try:
         await handle.run.log.append("Finished", _finished_body(result))
     except JournalError as error:

@@ -26,12 +26,11 @@ DEMO_BAR = "Demo model, not for use:"
 _PHRASE = 200
 
 
-def finished_result(
-    run: TeamRun, ended: Ended, *, team: TeamInfo, warnings: Sequence[str], demo: bool = False
-) -> RunResult:
+def finished_result(run: TeamRun, ended: Ended, *, team: TeamInfo, warnings: Sequence[str]) -> RunResult:
     """The whole result of a run that is over."""
     outcome, board = ended.outcome, ended.board
     seats = list(run.seats.values())
+    demo = any(getattr(seat.backend, "is_demo", False) for seat in seats)
     answer = outcome.answer.content if outcome.answer else ""
     return RunResult(
         answer=_fitting(f"{DEMO_BAR} {answer}" if demo and answer else answer, run.log.run_id),

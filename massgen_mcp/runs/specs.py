@@ -20,9 +20,7 @@ from massgen_mcp.tools.toolset import NoTools
 __all__ = ["agent_spec", "allowance_of", "engine_settings", "ready_team"]
 
 
-def ready_team(
-    loaded: Loaded, *, name: str, defaults: Allowance, why: str, demo: bool = False
-) -> ResolvedTeam:
+def ready_team(loaded: Loaded, *, name: str, defaults: Allowance, why: str) -> ResolvedTeam:
     """The team of a loaded file, its optional agents that can't work left out.
 
     Raises:
@@ -49,7 +47,6 @@ def ready_team(
         why=why,
         warnings=(*words, *away),
         config=dict(loaded.resolved),
-        demo=demo,
         journalled=team.journal,
     )
 

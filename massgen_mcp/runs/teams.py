@@ -84,8 +84,7 @@ class OperatorTeams:
     def _from_file(self, name: str, why: str) -> ResolvedTeam:
         file = find_team(name, self.search())
         loaded = self._load(file)
-        demo = file.place == "shipped" and file.name == DEMO_TEAM
-        return ready_team(loaded, name=file.name, defaults=self.settings.allowance, why=why, demo=demo)
+        return ready_team(loaded, name=file.name, defaults=self.settings.allowance, why=why)
 
     def _load(self, file: TeamFile) -> Loaded:
         return load_file(file.path, approved=[file.folder], environment=self.environment, today=self._today())

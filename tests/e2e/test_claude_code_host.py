@@ -158,4 +158,4 @@ def test_an_interrupted_claude_code_ends_the_server_at_once_and_the_run_says_so(
     listing = stage.terminal("runs", "list", "--json", seconds=30)
     assert listing.returncode == 0, listing.stderr
     (row,) = json.loads(listing.stdout)
-    assert row["state"] in {"cancelled", "interrupted"}
+    assert row["status"] in {"cancelled", "interrupted"}

@@ -121,7 +121,7 @@ async def test_with_nothing_configured_a_host_gets_three_remedies_and_the_demo(w
 async def test_with_nothing_configured_the_terminal_asks_the_demo_team(world: Path):
     async with opened(world, place="terminal") as runs:
         team = await runs.teams.resolve(Ask(question="q"))
-    assert (team.name, team.demo, team.strategy) == ("demo", True, "vote")
+    assert (team.name, team.strategy) == ("demo", "vote")
     assert [agent.info.type for agent in team.agents] == ["local"] * 3
     assert len({agent.seed for agent in team.agents}) == 3
 
