@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -29,12 +30,22 @@ from massgen_mcp.runs.cost import expected_usd
 from massgen_mcp.runs.default_team import loaded_models
 from massgen_mcp.usage import Usage
 
-__all__ = ["Loads", "backend_row", "backend_rows", "cell_text", "local_models", "matrix_rows", "team_row"]
+__all__ = [
+    "Loads",
+    "backend_row",
+    "backend_rows",
+    "cell_text",
+    "fitting",
+    "local_models",
+    "matrix_rows",
+    "team_row",
+]
 
 Loads: TypeAlias = Mapping[str, Sequence[str]]
 """Local server -> the models it has in memory."""
 
 
+_MANY_TEAMS = 20
 _TASKS: tuple[Task, ...] = ("research", "coding", "analysis", "cheap", "private")
 _MILLION_IN = Usage(requests=1, input=1_000_000)
 _MILLION_OUT = Usage(requests=1, output=1_000_000)
@@ -205,7 +216,7 @@ async def team_row(file: TeamFile, loaded: Loaded, local: Loads, prices: Prices)
         first = next((str(problem) for problem in loaded.errors), "its file can't be read")
         return row | {"ready": False, "why": first}
     states = [(agent, _agent_state(agent, loaded, local)) for agent in loaded.team.agents]
-    working = [agent for agent, state in states if state.ready]
+    working = [agent for agent, state in states if state.ready][: loaded.team.orchestrator.max_agents]
     blocked = [agent.id for agent, state in states if not state.ready and not agent.optional]
     unavailable = [problem for problem in loaded.unavailable if not _optional(problem.path, loaded)]
     row["ready"] = bool(working) and not blocked and not unavailable
@@ -230,6 +241,43 @@ def _agent_state(agent: AgentConfig, loaded: Loaded, local: Loads) -> Readiness:
     if unmoved and kind in local and not local[kind]:
         return Readiness(ready=False, why="no server with a loaded model answers")
     return agent_readiness(agent, loaded.environment)
+
+
+def fitting(found: dict[str, Any], limit: int) -> dict[str, Any]:
+    """The same catalogue within `limit` bytes of JSON, where it can be; what is to be had elsewhere goes."""
+    steps = (_without_absent_members, _without_cells, _without_reasons, _without_many_teams)
+    for step in steps:
+        if len(json.dumps(found, separators=(",", ":"))) <= limit:
+            break
+        found = step(found)
+    return found
+
+
+def _without_absent_members(found: dict[str, Any]) -> dict[str, Any]:
+    teams = [row if row["ready"] else _but(row, "members") for row in found.get("teams", ())]
+    default = _but(found.get("default_team", {}), "remedy")
+    return found | {"teams": teams, "default_team": default}
+
+
+def _without_cells(found: dict[str, Any]) -> dict[str, Any]:
+    rows = [_but(row, "can") for row in found["backends"]]
+    return found | {"backends": rows, "more": 'list_backends(backend="NAME") says what one can do.'}
+
+
+def _without_reasons(found: dict[str, Any]) -> dict[str, Any]:
+    ready = [row for row in found["backends"] if row["ready"]]
+    others = [row["backend"] for row in found["backends"] if not row["ready"]]
+    return found | {"backends": ready, "not_ready": others}
+
+
+def _without_many_teams(found: dict[str, Any]) -> dict[str, Any]:
+    teams = [_but(row, "members") for row in found.get("teams", ())]
+    left = [row["name"] for row in teams[_MANY_TEAMS:]]
+    return found | {"teams": teams[:_MANY_TEAMS]} | ({"more_teams": len(left)} if left else {})
+
+
+def _but(row: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != key}
 
 
 def _optional(path: str, loaded: Loaded) -> bool:

@@ -1,7 +1,7 @@
 """The team that answers when nobody named one: up to three agents from what is configured on this machine.
 
-One per vendor, each its row's mid-price model, in the rows' order of preference; none above five times the
-cheapest's price. With one vendor only, three of its models, or three samples of one.
+One per vendor, each its row's mid-price model, in the rows' order of preference; no member above five times
+the cheapest member's price. With one vendor only, three of its models, or three samples of one.
 """
 
 from __future__ import annotations
@@ -116,24 +116,41 @@ async def loaded_models(row: BackendInfo, pool: Pool) -> list[str]:
 
 
 async def choose(found: Sequence[Candidate], *, prices: Prices, today: date) -> Choice | None:
-    """The default team from what could answer; None when nothing could."""
+    """The default team from what could answer; None when nothing could.
+
+    The rows' order of preference decides, within a window in which no member costs more than five times
+    the cheapest: of all such windows the one that seats most vendors, then the preferred ones.
+    """
     by_vendor: dict[str, Candidate] = {}
     for candidate in found:
         by_vendor.setdefault(candidate.info.vendor, candidate)
-    affordable, dear = _within_spread(list(by_vendor.values()))
-    if not affordable:
+    listed = list(by_vendor.values())
+    if not listed:
         return None
-    if len(affordable) > 1:
-        members = tuple(affordable[:SIZE])
-        vendors = ", ".join(member.info.title for member in members)
-        left_out = [f"{item.info.title} (above five times the cheapest's price)" for item in dear]
-        left_out += [f"{item.info.title} (three are enough)" for item in affordable[SIZE:]]
-        note = f"; left out: {', '.join(left_out)}" if left_out else ""
-        return Choice(members=members, why=f"one model each of what is configured here: {vendors}{note}")
-    return await _one_vendor(affordable[0], found, prices=prices, today=today)
+    seated = _best_window(listed)
+    if len(seated) == 1:
+        return await _one_vendor(seated[0], found, prices=prices, today=today, alone=len(listed) == 1)
+    left_out = [item.info.title for item in listed if item not in seated]
+    note = (
+        f"; not asked: {', '.join(left_out)} (three are enough, of prices not far apart)" if left_out else ""
+    )
+    vendors = ", ".join(member.info.title for member in seated)
+    return Choice(members=tuple(seated), why=f"one model each of what is configured here: {vendors}{note}")
 
 
-async def _one_vendor(only: Candidate, found: Sequence[Candidate], *, prices: Prices, today: date) -> Choice:
+def _best_window(listed: Sequence[Candidate]) -> list[Candidate]:
+    """The most, and of equally many the preferred, candidates none of whom costs five times another."""
+    floors = sorted({item.price for item in listed if item.price}) or [0.0]
+    windows = [
+        [item for item in listed if not item.price or floor <= item.price <= PRICE_SPREAD * floor][:SIZE]
+        for floor in floors
+    ]
+    return min(windows, key=lambda window: (-len(window), [listed.index(item) for item in window]))
+
+
+async def _one_vendor(
+    only: Candidate, found: Sequence[Candidate], *, prices: Prices, today: date, alone: bool
+) -> Choice:
     others = [item for item in found if item.info is only.info and item.model != only.model]
     if not only.info.local:
         others = [
@@ -141,20 +158,13 @@ async def _one_vendor(only: Candidate, found: Sequence[Candidate], *, prices: Pr
             for known in only.info.models
             if known.name != only.model and (known.retires is None or known.retires > today)
         ]
-    affordable, _ = _within_spread([only, *(item for item in others if item.price is not None)])
+    priced = [only, *(item for item in others if item.price is not None)]
+    limit = PRICE_SPREAD * min((item.price for item in priced if item.price), default=0.0)
+    affordable = [item for item in priced if not item.price or item.price <= limit]
     title = only.info.title
-    if len(affordable) >= SIZE and only in affordable:
-        return Choice(
-            members=tuple(affordable[:SIZE]), why=f"only {title} is configured here: three of its models"
-        )
-    return Choice(
-        members=(only,) * SIZE, why=f"only {title} is configured here: three samples of {only.model}"
+    head = (
+        f"only {title} is configured here" if alone else f"{title} is preferred, others cost far more or less"
     )
-
-
-def _within_spread(found: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
-    """Those within five times the cheapest's price, and the others. What is free or unknown stays."""
-    priced = [item.price for item in found if item.price]
-    limit = PRICE_SPREAD * min(priced, default=0.0)
-    cheap = [item for item in found if not item.price or item.price <= limit]
-    return cheap, [item for item in found if item not in cheap]
+    if len(affordable) >= SIZE and only in affordable:
+        return Choice(members=tuple(affordable[:SIZE]), why=f"{head}: three of its models")
+    return Choice(members=(only,) * SIZE, why=f"{head}: three samples of {only.model}")

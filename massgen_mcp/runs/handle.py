@@ -33,6 +33,8 @@ class RunHandle:
         self.journal = journal
         """Where its records are read back from."""
         self.result: RunResult | None = None
+        self.queue = anyio.CancelScope()
+        """Cancelled to leave the queue for a place."""
         self.queued = False
         """Whether the run waits for others to end before it may begin."""
         self._usual = usual_seconds
@@ -82,6 +84,8 @@ class RunHandle:
     def cancel(self, reason: str) -> None:
         """Ask the run to stop; it ends with the best answer so far. Wait for it to have that."""
         self.run.cancel(reason)
+        if self.queued:
+            self.queue.cancel()
 
     @contextmanager
     def listen(self) -> Generator[Listener]:

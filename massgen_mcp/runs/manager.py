@@ -23,13 +23,14 @@ from massgen_mcp.engine import Board, Member, Settings
 from massgen_mcp.errors import JournalError, MassgenError, RunNotFound
 from massgen_mcp.journal import Journal, MemoryJournal, RunLog, RunRow, read_intact, summarise
 from massgen_mcp.runs.ask import Allowance, Ask
+from massgen_mcp.runs.catalogue import fitting
 from massgen_mcp.runs.handle import RunHandle
 from massgen_mcp.runs.names import new_run_id
 from massgen_mcp.runs.past import result_of_record, with_warning
 from massgen_mcp.runs.result import RunResult, TeamInfo
 from massgen_mcp.runs.shape import finished_result
 from massgen_mcp.secrets import Secrets
-from massgen_mcp.team import AgentSpec, Ended, EventLog, Limits, Ports, TeamRun, TeamSpec
+from massgen_mcp.team import AgentSpec, EventLog, Limits, Ports, TeamRun, TeamSpec
 from massgen_mcp.team.prompts import PROMPTS_VERSION
 from massgen_mcp.telemetry import run_span
 
@@ -93,7 +94,7 @@ class Teams(Protocol):
         ...
 
     async def show(self, name: str) -> str:
-        """A team's file as text.
+        """What a team's file resolves to, as text, without secrets.
 
         Raises:
             RequestRefused: there is no such team.
@@ -144,17 +145,22 @@ class Runs:
         """What must not be shown."""
         return self._world.secrets
 
-    async def catalogue(self, backend: str | None = None, task: str | None = None) -> dict[str, Any]:
+    async def catalogue(
+        self, backend: str | None = None, task: str | None = None, *, limit: int | None = None
+    ) -> dict[str, Any]:
         """Backends and teams, ready or why not, and what was spent today, as `list_backends` returns it.
+
+        With `limit`, details that are to be had elsewhere are left out until it fits so many bytes of JSON.
 
         Raises:
             RequestRefused: there is no such backend or task.
         """
         found = await self._world.teams.catalogue(backend, task)
         try:
-            return found | {"spent_today_usd": await self._spent_today()}
+            found |= {"spent_today_usd": await self._spent_today()}
         except JournalError as error:
-            return found | {"journal": str(error)}
+            found |= {"journal": str(error)}
+        return found if limit is None or backend is not None else fitting(found, limit)
 
     async def _spent_today(self) -> float:
         """US dollars of all runs on this state folder that began today, UTC."""
@@ -174,6 +180,7 @@ class Runs:
             JournalError: there is nowhere to keep what will be paid for; nothing was spent.
         """
         team = await self._world.teams.resolve(ask)
+        self._keep_secret(team)
         random = self._world.random()
         spec = _spec(ask, team, random)
         journal = await self.journal() if team.journalled else MemoryJournal(clock=self._world.clock)
@@ -195,6 +202,16 @@ class Runs:
         self._remember(handle)
         self._tasks.start_soon(self._drive, handle)
         return handle
+
+    def _keep_secret(self, team: ResolvedTeam) -> None:
+        """Know every secret of the team before a word of the question is written down."""
+        for agent in team.agents:
+            keys = (agent.api_key, agent.options.api_key)
+            for key in keys:
+                if key is not None:
+                    self.secrets.add(key.get_secret_value(), agent.key_name or f"{agent.id}.api_key")
+            for name, value in agent.options.extra_headers.items():
+                self.secrets.add(value, f"{agent.id}.{name}")
 
     def live(self, run_id: str) -> RunHandle | None:
         """The handle of a run of this process, in motion or lately over."""
@@ -319,22 +336,37 @@ class Runs:
         """The edge of a run: whatever ends it, its callers get a result."""
         log = handle.run.log
         try:
-            handle.queued = self._places.available_tokens <= 0
-            async with self._places:
-                handle.queued = False
-                spec = handle.run.spec
-                with run_span(run_id=handle.run_id, team=handle.team.name, strategy=spec.strategy):
-                    ended = await handle.run.drive()
-            result = await _kept(handle, ended)
+            result = await self._in_turn(handle)
         except MassgenError as error:
-            result = self._broken(handle, str(error))
+            result = await _kept(handle, self._broken(handle, str(error)))
         except Exception:
             # A defect of ours must not take down the server and the runs beside this one.
             _logger.exception("run %s broke", handle.run_id)
-            result = self._broken(handle, "a defect in massgen-mcp; its log on stderr has the details")
+            why = "a defect in massgen-mcp; its log on stderr has the details"
+            result = await _kept(handle, self._broken(handle, why))
         handle.finish(result)
         log.close()
         self._forget()
+
+    async def _in_turn(self, handle: RunHandle) -> RunResult:
+        """Drive the run once there is a place for it; one that is cancelled while it queues never begins."""
+        handle.queued = self._places.available_tokens <= 0
+        with handle.queue:
+            await self._places.acquire_on_behalf_of(handle)
+        if handle.queue.cancelled_caught:
+            handle.queued = False
+            stopped = handle.status().model_copy(
+                update={"status": "cancelled", "stopped_by": "cancelled", "next": "", "phase": "", "done": ""}
+            )
+            return await _kept(handle, stopped)
+        try:
+            handle.queued = False
+            run = handle.run
+            with run_span(run_id=handle.run_id, team=handle.team.name, strategy=run.spec.strategy):
+                ended = await run.drive()
+        finally:
+            self._places.release_on_behalf_of(handle)
+        return await _kept(handle, finished_result(run, ended, team=handle.team, warnings=handle.warnings))
 
     def _broken(self, handle: RunHandle, why: str) -> RunResult:
         """The run can't go on although its agents could: say so with everything it has."""
@@ -360,9 +392,8 @@ class Runs:
             del self._handles[run_id]
 
 
-async def _kept(handle: RunHandle, ended: Ended) -> RunResult:
+async def _kept(handle: RunHandle, result: RunResult) -> RunResult:
     """The result, in the journal. One that can't be kept is still given to who waits for it."""
-    result = finished_result(handle.run, ended, team=handle.team, warnings=handle.warnings)
     try:
         await handle.run.log.append("Finished", _finished_body(result))
     except JournalError as error:

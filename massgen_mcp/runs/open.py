@@ -18,9 +18,10 @@ from massgen_mcp.backends.open import open_backend
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.clock import Clock, SystemClock
-from massgen_mcp.config.environment import default_environment
+from massgen_mcp.config.environment import Environment, default_environment
 from massgen_mcp.config.readiness import address_of
 from massgen_mcp.config.search import default_search
+from massgen_mcp.config.variables import KNOWN_KEYS
 from massgen_mcp.journal import open_journal
 from massgen_mcp.runs.manager import Runs, World
 from massgen_mcp.runs.settings import read_settings
@@ -29,6 +30,13 @@ from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec
 
 __all__ = ["open_runs"]
+
+
+def _learn_keys(environment: Environment, secrets: Secrets) -> None:
+    """Every key that is set here is a secret, whether a team uses it or not."""
+    for name in KNOWN_KEYS:
+        if value := environment.get(name):
+            secrets.add(value, name)
 
 
 @asynccontextmanager
@@ -82,6 +90,8 @@ async def open_runs(
         prices=prices,
         clock=clock,
     )
+
+    _learn_keys(environment, secrets)
 
     async def open_one(spec: AgentSpec) -> ModelBackend:
         context = BackendContext(

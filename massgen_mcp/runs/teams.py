@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal, TypeAlias
 
+import yaml
+
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.backends.registry import options_class, public_backends
 from massgen_mcp.clock import Clock
 from massgen_mcp.config.environment import Environment
-from massgen_mcp.config.gate import read_text
 from massgen_mcp.config.load import Loaded, load_file, load_text
 from massgen_mcp.config.models import AgentConfig, TeamConfig
 from massgen_mcp.config.schema import json_schema
@@ -34,7 +35,8 @@ DEFAULT_TEAM = "default"
 DEMO_TEAM = "demo"
 Place: TypeAlias = Literal["terminal", "server"]
 _EXPECTED_SECONDS = "20 to 120"
-_USUAL_KEYS = ("OPENROUTER_API_KEY", "GROQ_API_KEY", "TOGETHER_API_KEY")
+_USUAL_KEYS = 4
+"""Keys that are named as examples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +131,14 @@ class OperatorTeams:
         return datetime.fromtimestamp(self.clock.now(), tz=UTC).date()
 
     def _nothing_ready(self) -> str:
-        names = {name for info in public_backends() if info.executes for name in info.env}
+        hosted = [info for info in public_backends() if info.executes and info.env and not info.local]
+        usual = " or ".join(info.env[0] for info in hosted[:_USUAL_KEYS])
+        names = {name for info in hosted for name in info.env}
         near = sorted({found for name in names for found in self.environment.near(name)})
         meant = f" These are set and may be meant as keys: {', '.join(near)}." if near else ""
         return (
             "No backend is ready to answer on this machine. Nothing was spent. Do one of these:\n"
-            f"1. Set a key, such as {' or '.join(_USUAL_KEYS)}, in the environment of this server "
+            f"1. Set a key, such as {usual}, in the environment of this server "
             '(in .mcp.json: "env"; desktop apps do not hand over the shell\'s variables) or in a .env file.\n'
             "2. Start a local server with a model: Ollama, LM Studio, vLLM (port 8000) or SGLang (30000).\n"
             "3. Write a team file for another OpenAI-compatible server.\n"
@@ -225,14 +229,16 @@ class OperatorTeams:
         return [file.name for file in list_teams(self.search())]
 
     async def show(self, name: str) -> str:
-        """A team's file as text.
+        """What a team's file resolves to, as YAML; secrets only by the names of their variables.
 
         Raises:
             RequestRefused: there is no such team.
-            ConfigError: its file can't be read.
+            ConfigError: its file can't be used.
         """
         file = find_team(name, self.search())
-        return read_text(file.path, approved=[file.folder])
+        loaded = self._load(file)
+        loaded.require(file.name)
+        return yaml.safe_dump(dict(loaded.resolved), sort_keys=False, allow_unicode=True)
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of a team file."""

@@ -136,7 +136,7 @@ async def _cancel_run(call: _Call) -> types.CallToolResult:
 async def _list_backends(call: _Call) -> types.CallToolResult:
     given = call.read(ListBackends)
     runs = await call.service.runs()
-    return data_reply(await runs.catalogue(given.backend, given.task), None, runs.secrets)
+    return data_reply(await runs.catalogue(given.backend, given.task, limit=4_096), None, runs.secrets)
 
 
 async def _validate_config(call: _Call) -> types.CallToolResult:

@@ -277,14 +277,63 @@ async def test_a_config_can_be_checked_by_name_by_path_and_as_text(world: Path):
         by_name = await runs.teams.validate("bad")
         by_path = await runs.teams.validate(str(world / "teams" / "bad.yaml"))
         inline = await runs.teams.validate("agents:\n- {id: a, backend: {type: groq, model: m}}\n")
-        text = await runs.teams.show("bad")
     assert by_name == by_path
     assert not by_name["ok"]
     assert by_name["problems"][0]["path"] == "agents[0].backend.type"
     assert "Did you mean 'gemini'?" in by_name["problems"][0]["hint"]
     assert inline["ok"]
     assert inline["costs_at_most"]["usd"] == 1.0
-    assert "type: google" in text
+
+
+async def test_a_team_is_shown_without_its_literal_keys(world: Path):
+    key = "sk-live-0123456789abcdef"
+    block = (
+        one("http://127.0.0.1:1/v1", api_key=key).rstrip("}") + ", extra_headers: {X-Extra: hunter2-hunter2}}"
+    )
+    write_team(world, f"agent: {{id: a, backend: {block}}}\n")
+    async with opened(world) as runs:
+        text = await runs.teams.show("mine")
+    assert "model: m" in text
+    assert key not in text
+    assert "hunter2" not in text
+
+
+async def test_a_key_that_stands_in_the_question_is_not_written_down(world: Path):
+    key, other = "plain-key-0123456789", "sk-other-0123456789abcdef"
+    async with wire([answer_call("4", "4")]) as server:
+        write_team(world, f"agent: {{id: a, backend: {one(server.url, api_key='${MY_KEY}')}}}\n")
+        async with opened(world, MY_KEY=key, OPENAI_API_KEY=other) as runs:
+            handle = await runs.start(Ask(question=f"Is {key} or {other} a good key?", team="mine"))
+            with anyio.fail_after(10):
+                await handle.wait()
+        kept = b"".join(path.read_bytes() for path in (world / "state").iterdir())
+    assert key.encode() not in kept
+    assert other.encode() not in kept
+
+
+async def test_the_list_fits_four_kilobytes_whatever_is_configured(world: Path):
+    keys = (
+        "OPENAI",
+        "ANTHROPIC",
+        "GOOGLE",
+        "XAI",
+        "GROQ",
+        "OPENROUTER",
+        "TOGETHER",
+        "ZAI",
+        "CEREBRAS",
+        "POE",
+    )
+    for number in range(40):
+        write_team(world, f"agent: {{id: a, backend: {one('http://127.0.0.1:1/v1')}}}\n", f"team{number}")
+    for some in ((), keys[:3], keys):
+        environ = {f"{key}_API_KEY": "key-0123456789abcdef" for key in some}
+        async with opened(world, **environ) as runs:  # pyright: ignore[reportArgumentType] - names are not `place`
+            found = await runs.catalogue(limit=4_096)
+        assert len(json.dumps(found, separators=(",", ":"))) <= 4_096
+        assert {row["backend"] for row in found["backends"] if row["ready"]} >= {
+            key.lower() for key in some[4:6]
+        }
 
 
 async def test_a_projects_own_folder_counts_only_when_it_is_trusted(world: Path):
@@ -327,7 +376,22 @@ async def test_the_default_team_is_one_per_vendor_and_none_far_dearer_than_the_c
     choice = await choose(found, prices=Prices(), today=TODAY)
     assert choice is not None
     assert [member.info.type for member in choice.members] == ["a", "c"]
-    assert "left out: B (above five times the cheapest's price)" in choice.why
+    assert "not asked: B" in choice.why
+
+
+async def test_a_cheap_vendor_does_not_push_out_the_preferred_ones():
+    found = [candidate("a", 0.02), candidate("b", 0.03), candidate("cheap", 0.001)]
+    choice = await choose(found, prices=Prices(), today=TODAY)
+    assert choice is not None
+    assert [member.info.type for member in choice.members] == ["a", "b"]
+
+
+async def test_of_two_vendors_far_apart_the_preferred_one_is_asked_and_the_reason_is_true():
+    found = [candidate("a", 0.02), candidate("cheap", 0.001)]
+    choice = await choose(found, prices=Prices(), today=TODAY)
+    assert choice is not None
+    assert {member.info.type for member in choice.members} == {"a"}
+    assert "A is preferred, others cost far more or less" in choice.why
 
 
 async def test_three_are_enough():
@@ -335,7 +399,7 @@ async def test_three_are_enough():
     choice = await choose(found, prices=Prices(), today=TODAY)
     assert choice is not None
     assert len(choice.members) == 3
-    assert "D (three are enough)" in choice.why
+    assert "not asked: D (three are enough" in choice.why
 
 
 async def test_one_vendor_alone_sends_three_of_its_models_but_none_that_is_retired():

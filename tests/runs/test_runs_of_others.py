@@ -180,3 +180,23 @@ async def test_the_list_still_comes_when_the_journal_cant_be_read():
         await runs.aclose()
     assert found["journal"] == "state folder is on a network file system"
     assert team.asked == []
+
+
+async def test_a_run_cancelled_while_it_waits_for_a_place_never_begins():
+    gate = anyio.Event()
+    team = scripted_team(a=[After(gate, "answer: 4"), "answer: 5"])
+    async with anyio.create_task_group() as tasks:
+        runs = Runs(replace(team.world(), max_runs=1), tasks)
+        first = await runs.start(Ask(question="one"))
+        await team.answering.wait()
+        second = await runs.start(Ask(question="two"))
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(2):
+            stopped = await runs.cancel(second.run_id, "enough")
+        assert (stopped.status, stopped.usage.requests) == ("cancelled", 0)
+        gate.set()
+        with anyio.fail_after(10):
+            assert (await first.wait()).answer == "4"
+        assert (await runs.result(second.run_id)).status == "cancelled"
+        await runs.aclose()
+    assert len(team.asked) == 1
