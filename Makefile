@@ -12,7 +12,7 @@ demo: $(VENV)/demo
 test: $(VENV)/dev lint types layers unit
 
 e2e: $(VENV)/dev
-	e2e/install
+	e2e/install $(BIN)/python
 	$(BIN)/python -m pytest -m e2e -p no:cacheprovider
 
 lint:

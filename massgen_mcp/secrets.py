@@ -15,12 +15,16 @@ _SHORTEST = 8
 _LONG = 16
 """From this length on the first characters alone give a value away."""
 _PREFIX = 8
+_TELLING = 12
+"""So many first characters give a value away without a mask behind them, where no word begins so."""
 _PLACEHOLDERS = frozenset({"not-needed", "lm-studio", "no-key-required", "sk-no-key-required"})
 """What people write where a local server wants some key."""
 
 # Providers mask keys in their errors ("sk-proj-****wxyz"), so a mask counts as part of a key.
 _KEY = r"[A-Za-z0-9_\-.*•…]"
 _MASK = re.compile(r"(?:\.{2,}|[*•…]|[xX]{3,})+[A-Za-z0-9]*")
+_PLAIN_MASK = re.compile(r"(?:\*{3,}|[•…])[*•…]*[A-Za-z0-9]*")
+"""What is a mask behind an ordinary word, too: Markdown puts one or two stars there, a sentence dots."""
 _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
     (("sk-",), re.compile(rf"(?<![A-Za-z0-9])sk-{_KEY}{{8,}}(?<!\.)")),
     (("xai-",), re.compile(rf"(?<![A-Za-z0-9])xai-{_KEY}{{8,}}(?<!\.)")),
@@ -43,8 +47,8 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
 class Secrets:
     """All secret values of this process, by name.
 
-    Redacting knows a value as it is, in base64, URL-encoded or escaped for JSON, the beginning of a long one,
-    and the shapes that keys of well-known services have. Redact before shortening: a cut value is no longer
+    Redacting knows a value as it is, in base64, URL-encoded or escaped for JSON, the beginning of a long one
+    where it is masked or can't be an ordinary word, and the shapes that keys of well-known services have. Redact before shortening: a cut value is no longer
     found whole.
     """
 
@@ -114,15 +118,29 @@ def _forms(value: str) -> set[str]:
 
 
 def _without_prefix(text: str, value: str, start: str, mark: str) -> str:
-    """Replace each beginning of the value, together with a mask and an end behind it."""
+    """Replace each telling beginning of the value, together with a mask and an end behind it."""
     parts: list[str] = []
-    position = 0
+    done = position = 0
     while (found := text.find(start, position)) >= 0:
         end = found + len(start)
         while end < len(text) and end - found < len(value) and text[end] == value[end - found]:
             end += 1
-        if masked := _MASK.match(text, end):
+        part = text[found:end]
+        if masked := (_MASK if _mixed(part) else _PLAIN_MASK).match(text, end):
             end = masked.end()
-        parts += [text[position:found], mark]
-        position = end
-    return "".join([*parts, text[position:]])
+        elif not _telling(part, value):
+            position = found + 1
+            continue
+        parts += [text[done:found], mark]
+        done = position = end
+    return "".join([*parts, text[done:]]) if parts else text
+
+
+def _telling(part: str, value: str) -> bool:
+    """Whether a beginning gives the value away: a password may begin with words that anybody writes."""
+    nearly_whole = 4 * len(part) >= 3 * len(value)
+    return part == value or (len(part) >= _TELLING and (_mixed(part) or nearly_whole))
+
+
+def _mixed(part: str) -> bool:
+    return any(letter.isdigit() for letter in part) and any(letter.isalpha() for letter in part)

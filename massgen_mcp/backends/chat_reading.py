@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from massgen_mcp.backends.chat_wire import NATIVE
 from massgen_mcp.backends.failures import Failures
+from massgen_mcp.backends.prices import reported_cost
 from massgen_mcp.messages import Delta, ReasoningDelta, Reply, TextDelta, ToolCall
 from massgen_mcp.usage import Usage
 
@@ -185,8 +186,7 @@ def read_usage(usage: object, *, requests: int = 1) -> Usage:
     put_in: object = getattr(usage, "prompt_tokens_details", None)
     put_out: object = getattr(usage, "completion_tokens_details", None)
     cached = _count(put_in, "cached_tokens") or _number(extra.get("prompt_cache_hit_tokens"))
-    cost: object = extra.get("cost")
-    priced = isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0
+    cost = reported_cost(extra.get("cost"))
     return Usage(
         requests=requests,
         input=_count(usage, "prompt_tokens"),
@@ -194,8 +194,8 @@ def read_usage(usage: object, *, requests: int = 1) -> Usage:
         cached=cached or _number(extra.get("cached_tokens")),
         cache_write=_count(put_in, "cache_write_tokens"),
         reasoning=_count(put_out, "reasoning_tokens"),
-        cost_usd=float(cast("float", cost)) if priced else None,
-        cost_source="provider" if priced else "unknown",
+        cost_usd=cost,
+        cost_source="unknown" if cost is None else "provider",
     )
 
 

@@ -22,7 +22,7 @@ __all__ = ["Failures"]
 
 _MAX_WORDS = 500
 _UNREACHED = 2
-"""Tries of a request that never connects, or is answered with nothing."""
+"""Tries of a request that never connects, or is answered with nothing or by something else."""
 _FORBIDDEN = 403
 
 _SAYINGS: Mapping[FailureKind, tuple[str, str]] = {
@@ -217,6 +217,11 @@ class Failures:
             retryable=retryable,
             max_attempts=max_attempts,
         )
+
+    def no_stream(self, kind: str) -> BackendError:
+        """A success of another content type, such as a login page: tried once more, then failed."""
+        what = f"it is {kind or 'of no type'}, not a stream of events"
+        return self.broken(what, max_attempts=_UNREACHED)
 
     def empty(self) -> BackendError:
         """A reply with neither text nor a tool call: tried once more, then failed."""

@@ -191,7 +191,7 @@ async def chunks_of(response: httpx2.Response, failures: Failures) -> AsyncGener
     """
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"text/event-stream", "application/json"}:
-        raise failures.broken(f"it is {kind or 'of no type'}, not a stream of events")
+        raise failures.no_stream(kind)
     events = _events(response) if kind == "text/event-stream" else _whole(response)
     async with aclosing(events):
         async for event in events:

@@ -9,9 +9,11 @@ from massgen_mcp.backends.options import Options, Price
 from massgen_mcp.backends.sdk import load
 from massgen_mcp.usage import CostSource, Usage
 
-__all__ = ["Prices", "cost_at"]
+__all__ = ["Prices", "cost_at", "reported_cost", "reported_stands"]
 
 _MILLION = 1_000_000
+_MOST_USD = 1_000
+"""No request costs more; who says so counts in another unit, or wants to end the run."""
 
 
 def cost_at(price: Price, usage: Usage) -> float:
@@ -20,6 +22,24 @@ def cost_at(price: Price, usage: Usage) -> float:
     cached = min(usage.cached, usage.input)
     new = usage.input - cached
     return (new * price.input + cached * cached_price + usage.output * price.output) / _MILLION
+
+
+def reported_cost(value: object, *, per_usd: int = 1) -> float | None:
+    """US dollars as a provider reports them for one request; None for what can't be a cost.
+
+    Args:
+        value: what the provider sent.
+        per_usd: how many of its units make a dollar.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    # Neither infinity nor what is not a number lies between; only then may it be divided.
+    return value / per_usd if 0 <= value <= _MOST_USD * per_usd else None
+
+
+def reported_stands(reported: float | None, price: Price | None) -> bool:
+    """Whether the provider's own word on a cost holds: a 0, which some send for any cost, yields to a price."""
+    return reported is not None and (reported > 0 or price is None)
 
 
 class Prices:

@@ -80,10 +80,13 @@ def by_host(host: str) -> BackendInfo | None:
 
 
 def suggest(type: str) -> str | None:  # noqa: A002 - the word of the team file
-    """The type somebody probably meant: by the rows' synonyms first, then by the distance of the spelling."""
+    """The type somebody probably meant: by the rows' synonyms first, then by the distance of the spelling.
+
+    A hidden row is never meant.
+    """
     word = type.strip().lower()
     plain = word.replace("-", "_").replace(" ", "_")
-    for row in BACKENDS.values():
+    for row in public_backends():
         if word in row.synonyms or plain in (row.type, *row.synonyms):
             return row.type
     close = difflib.get_close_matches(plain, [row.type for row in public_backends()], n=1, cutoff=0.6)

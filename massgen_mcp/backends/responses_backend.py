@@ -258,5 +258,5 @@ class Backend:
         """
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in {"text/event-stream", "application/json"}:
-            raise self._failures.broken(f"it is {kind or 'of no type'}, not a stream of events")
+            raise self._failures.no_stream(kind)
         return kind == "application/json"

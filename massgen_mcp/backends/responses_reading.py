@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from massgen_mcp.backends.failures import Failures
+from massgen_mcp.backends.prices import reported_cost
 from massgen_mcp.backends.responses_wire import Item, native_of
 from massgen_mcp.backends.signs import words_of
 from massgen_mcp.errors import BackendError
@@ -199,8 +200,7 @@ def read_usage(usage: object, *, requests: int = 1) -> Usage:
     read = _number(counts.get("input_tokens"))
     # A total above the parts counts reasoning that `output_tokens` leaves out.
     written = max(_number(counts.get("output_tokens")), _number(counts.get("total_tokens")) - read)
-    ticks = counts.get("cost_in_usd_ticks")
-    priced = isinstance(ticks, int) and not isinstance(ticks, bool) and ticks >= 0
+    cost = reported_cost(counts.get("cost_in_usd_ticks"), per_usd=_TICKS_PER_DOLLAR)
     return Usage(
         requests=requests,
         input=read,
@@ -208,8 +208,8 @@ def read_usage(usage: object, *, requests: int = 1) -> Usage:
         cached=_number(put_in.get("cached_tokens")),
         cache_write=_number(put_in.get("cache_write_tokens")),
         reasoning=_number(put_out.get("reasoning_tokens")),
-        cost_usd=cast("int", ticks) / _TICKS_PER_DOLLAR if priced else None,
-        cost_source="provider" if priced else "unknown",
+        cost_usd=cost,
+        cost_source="unknown" if cost is None else "provider",
     )
 
 

@@ -45,6 +45,11 @@ def main(
         return stop.code if isinstance(stop.code, int) else ExitCode.ANSWER
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    except BaseExceptionGroup as group:
+        # A second Ctrl-C can strike while tasks are being cancelled for the first.
+        if not _is_interrupt(group):
+            raise
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()
         return ExitCode.CLOSED_PIPE
@@ -52,6 +57,13 @@ def main(
         say(sys.stderr, f"massgen-mcp: {_for_a_person(str(error))}")
         return ExitCode.CONFIG
     return code
+
+
+def _is_interrupt(group: BaseExceptionGroup[BaseException]) -> bool:
+    # By name, since asyncio is heavy; when a group comes it is loaded.
+    cancelled: type[BaseException] = importlib.import_module("asyncio.exceptions").CancelledError
+    interrupts, others = group.split((KeyboardInterrupt, cancelled))
+    return others is None and interrupts is not None and interrupts.subgroup(KeyboardInterrupt) is not None
 
 
 def _for_a_person(words: str) -> str:

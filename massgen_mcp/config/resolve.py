@@ -10,12 +10,14 @@ import httpx2
 
 from massgen_mcp.backends.options import Options
 from massgen_mcp.config.agent_tools import ContextPath
+from massgen_mcp.config.expand import Reference
 from massgen_mcp.config.models import TeamConfig
 from massgen_mcp.config.paths import KeyPath
 from massgen_mcp.config.readiness import address_of, key_for
 from massgen_mcp.config.seat import Seat
 from massgen_mcp.config.servers import McpServer
 from massgen_mcp.config.tree import Value
+from massgen_mcp.config.variables import KNOWN_VARIABLES
 
 __all__ = ["resolve"]
 
@@ -100,7 +102,7 @@ def _without_keys(value: Any) -> None:
 def _key(seat: Seat) -> dict[str, Any]:
     reference = seat.references.get((*seat.path, "backend", "api_key"))
     if reference is not None:
-        return {"env": reference.names[0], "set": reference.set}
+        return _referred(reference, seat)
     key = key_for(seat.agent.backend, seat.environment)
     if key.source == "file":
         return {"literal": True}
@@ -109,6 +111,14 @@ def _key(seat: Seat) -> dict[str, Any]:
     if key.source == "none":
         return {"needed": False}
     return {"env": " or ".join(key.variables) or None, "set": False}
+
+
+def _referred(reference: Reference, seat: Seat) -> dict[str, Any]:
+    """A value by its variable. Who sends YAML learns of no variable but our own whether it is set."""
+    found: dict[str, Any] = {"env": reference.names[0]}
+    if not seat.inline or KNOWN_VARIABLES.issuperset(reference.names):
+        found["set"] = reference.set
+    return found
 
 
 def _tools(seat: Seat, team: TeamConfig, roots: Sequence[Path]) -> dict[str, Any]:
@@ -174,7 +184,7 @@ def _named(values: Mapping[str, Value], seat: Seat, path: KeyPath) -> dict[str, 
         if reference is None:
             found[name] = _LITERAL
         else:
-            found[name] = {"env": reference.names[0], "set": reference.set}
+            found[name] = _referred(reference, seat)
     return found
 
 

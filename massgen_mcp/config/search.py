@@ -29,6 +29,8 @@ Place: TypeAlias = Literal["operator", "project", "user", "shipped"]
 _EXAMPLES = "@examples/"
 _SUFFIXES = (".yaml", ".yml")
 _NAME = re.compile(r"[A-Za-z0-9_][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)*\Z")
+_LONGEST_NAME = 200
+_LONGEST_PATH = 4_096
 _MOST_KNOWN = 40
 _DEEPEST = 4
 
@@ -111,17 +113,36 @@ def find_team(name_or_path: str, search: Search) -> TeamFile:
     """The team of that name, `@examples/NAME`, or path inside an approved folder.
 
     Raises:
-        RequestRefused: there is none; the text lists the known ones.
+        RequestRefused: there is none, and the text lists the known ones; or it can't be looked for.
     """
     wanted = name_or_path.strip()
-    if wanted.startswith(_EXAMPLES):
-        shipped = tuple(pair for pair in search.folders if pair[0] == "shipped")
-        found = _by_name(wanted.removeprefix(_EXAMPLES), shipped)
-    else:
-        found = _by_name(wanted, search.folders) or _by_path(wanted, search)
+    is_path = wanted.endswith(_SUFFIXES)
+    if len(wanted) > (_LONGEST_PATH if is_path else _LONGEST_NAME):
+        raise RequestRefused(
+            f"A team's name has at most {_LONGEST_NAME} characters, and this has {len(wanted)}. "
+            "Nothing was spent."
+        )
+    try:
+        found = _find(wanted, search)
+    except PermissionError as error:
+        # Not passed over: a folder further down may have another team of that name.
+        raise RequestRefused(
+            f'Team "{_printable(wanted)}" can\'t be looked for: a folder of teams can\'t be read (permission '
+            "denied). Nothing was spent."
+        ) from error
+    except (OSError, RuntimeError, ValueError):
+        found = None  # a name that no file can have, a home that nobody has, a link to itself
     if found is None:
         raise RequestRefused(_unknown(wanted, search))
     return found
+
+
+def _find(wanted: str, search: Search) -> TeamFile | None:
+    if wanted.startswith(_EXAMPLES):
+        shipped = tuple(pair for pair in search.folders if pair[0] == "shipped")
+        return _by_name(wanted.removeprefix(_EXAMPLES), shipped)
+    named = _by_name(wanted, search.folders) if len(wanted) <= _LONGEST_NAME else None
+    return named or _by_path(wanted, search)
 
 
 def list_teams(search: Search) -> tuple[TeamFile, ...]:
@@ -182,8 +203,7 @@ def _yaml_files(folder: Path, depth: int) -> Iterator[Path]:
 
 def _unknown(wanted: str, search: Search) -> str:
     names = [team.name for team in list_teams(search)]
-    shown = "".join(letter if letter.isprintable() else "?" for letter in wanted[:80])
-    text = f'Unknown team "{shown}".'
+    text = f'Unknown team "{_printable(wanted)}".'
     if Path(wanted).suffix in _SUFFIXES and ("/" in wanted or "\\" in wanted) and not wanted.startswith("@"):
         text += " A path must name a file inside one of the approved folders."
     if close := difflib.get_close_matches(wanted, names, n=1, cutoff=0.6):
@@ -193,3 +213,7 @@ def _unknown(wanted: str, search: Search) -> str:
         project = search.untrusted.parent
         text += f" Found, not trusted: {search.untrusted} (massgen-mcp trust {project})."
     return f"{text} Call list_backends for what is ready. Nothing was spent."
+
+
+def _printable(wanted: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in wanted[:80])

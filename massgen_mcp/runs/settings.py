@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,15 +37,16 @@ def read_settings(environ: Mapping[str, str], *, config_dirs: tuple[Path, ...] =
     """The settings of this environment. A value that can't be read is told, and its default holds."""
     problems: list[str] = []
 
-    def number(name: str, default: float) -> float:
+    def number(name: str, default: float, *, least: float = 0.0) -> float:
         text = environ.get(name, "").strip()
         try:
             value = float(text) if text else default
         except ValueError:
             value = 0.0
-        if value > 0:
+        if math.isfinite(value) and value > 0 and value >= least:
             return value
-        problems.append(f"{name} is not a number above zero; {default:g} holds.")
+        wanted = f"a number of at least {least:g}" if least else "a number above zero"
+        problems.append(f"{name} is not {wanted}; {default:g} holds.")
         return default
 
     named = tuple(Path(part) for part in environ.get("MASSGEN_MCP_CONFIG_DIRS", "").split(os.pathsep) if part)
@@ -56,7 +58,7 @@ def read_settings(environ: Mapping[str, str], *, config_dirs: tuple[Path, ...] =
         team=environ.get("MASSGEN_MCP_TEAM") or None,
         allowance=Allowance(
             usd=number("MASSGEN_MCP_MAX_USD", 1.0),
-            tokens=int(number("MASSGEN_MCP_MAX_TOKENS", 200_000)),
+            tokens=int(number("MASSGEN_MCP_MAX_TOKENS", 200_000, least=1)),
             seconds=number("MASSGEN_MCP_MAX_SECONDS", 600.0),
         ),
         problems=tuple(problems),

@@ -147,7 +147,7 @@ class Caller:
     async def _price(self, seat: Seat, reply: Reply) -> Usage:
         """The reply's usage with its cost: as the provider says, else the configuration, else the table."""
         usage = replace(reply.usage, requests=max(1, reply.usage.requests))
-        if usage.cost_usd is not None:
+        if reported_stands(usage.cost_usd, seat.spec.options.price):
             return usage
         cost, source = await self._prices.cost(seat.spec.info, seat.spec.options, usage, served=reply.model)
         return replace(
