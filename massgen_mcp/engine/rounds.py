@@ -143,5 +143,6 @@ class Rounds(ABC):
         needed = max(1, board.settings.min_agents)
         if len(board.live) < needed:
             left = f"{len(board.live)} of {len(board.members)} agents left"
-            move.finish_best(why=f"Too few agents: {left}, `min_agents` is {board.settings.min_agents}.")
+            few = f"Too few agents: {left}, `min_agents` is {board.settings.min_agents}."
+            move.finish_best(why=few if board.live else "No agent could answer.")
         return move.board.finished

@@ -10,6 +10,10 @@ from massgen_mcp.runs.result import AgentRow, RunResult, TeamInfo, UsageRow
 __all__ = ["result_of_record", "with_warning"]
 
 
+_STATES = {"answer": "answered", "vote": "voted"}
+"""How a turn ended, as the state of its agent."""
+
+
 def result_of_record(row: RunRow, summary: RunSummary) -> RunResult:
     """What the run's callers were given; for one that never finished, what it had come to."""
     if summary.result is not None:
@@ -54,7 +58,7 @@ def _agent(agent: AgentSummary) -> AgentRow:
         id=agent.id,
         backend=agent.backend,
         model=agent.model,
-        state=agent.state,
+        state=_STATES.get(agent.state, agent.state),
         requests=agent.usage.requests,
         tokens=agent.usage.tokens,
         cost_usd=agent.usage.cost_usd,

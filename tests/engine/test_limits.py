@@ -225,7 +225,7 @@ def test_a_failed_agent_is_out_and_the_team_goes_on(name: str) -> None:
 def test_when_all_fail_the_run_fails(name: str) -> None:
     outcome = Table(name, "ab").fail("a", "b").outcome
     assert (outcome.status, outcome.answer) == ("failed", None)
-    assert outcome.why == "Too few agents: 0 of 2 agents left, `min_agents` is 1."
+    assert outcome.why == "No agent could answer."
 
 
 @both
