@@ -73,4 +73,4 @@ def _verdict(found: Mapping[str, Any], bad: Sequence[Problem]) -> str:
         duration(limits["seconds"]) if "seconds" in limits else "",
     ]
     cost = ", ".join(part for part in at_most if part)
-    return f"{name} is valid." + (f" A question costs at most {cost}." if cost else "")
+    return f"{name} is valid." + (f" A run stops at {cost}." if cost else "")

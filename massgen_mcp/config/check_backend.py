@@ -92,7 +92,8 @@ def _key(seat: Seat) -> Iterator[Problem]:
     if key.source == "missing":
         found = readiness(options.model_copy(), seat.environment)
         names = " or ".join(key.variables) or "api_key"
-        message = f"no key: {names} is not set ({seat.environment.where()})."
+        places = "" if seat.agent.optional else f" ({seat.environment.where()})"
+        message = f"no key: {names} is not set{places}."
         remedy = "It sits out until then." if seat.agent.optional else "A run is refused until then."
         near = found.remedy.rpartition(". ")[2] if "was that meant" in found.remedy else ""
         severity = "notice" if seat.agent.optional else "warning"

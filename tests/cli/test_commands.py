@@ -96,7 +96,7 @@ def test_validate_of_a_good_team_says_what_a_question_costs_at_most(terminal: Te
     assert ended.code == 0
     assert ended.out.splitlines() == [
         "warning: agents[0].backend: retired.",
-        "mine is valid. A question costs at most $0.50, 200,000 tokens, 7 requests, 10 min 0 s.",
+        "mine is valid. A run stops at $0.50, 200,000 tokens, 7 requests, 10 min 0 s.",
     ]
 
 
