@@ -48,8 +48,8 @@ class Secrets:
     """All secret values of this process, by name.
 
     Redacting knows a value as it is, in base64, URL-encoded or escaped for JSON, the beginning of a long one
-    where it is masked or can't be an ordinary word, and the shapes that keys of well-known services have. Redact before shortening: a cut value is no longer
-    found whole.
+    where it is masked or can't be ordinary words, and the shapes that keys of well-known services have.
+    Redact before shortening: a cut value is no longer found whole.
     """
 
     __slots__ = ("_exact", "_prefixes")

@@ -38,7 +38,7 @@ def reported_cost(value: object, *, per_usd: int = 1) -> float | None:
 
 
 def reported_stands(reported: float | None, price: Price | None) -> bool:
-    """Whether the provider's own word on a cost holds: a 0, which some send for any cost, yields to a price."""
+    """Whether the provider's own word on a cost holds; a 0, which some always send, yields to a price."""
     return reported is not None and (reported > 0 or price is None)
 
 

@@ -51,6 +51,11 @@ def _ignore(delta: Delta) -> None:
     del delta
 
 
+def _always(requests: int) -> bool:
+    del requests
+    return True
+
+
 async def ask(
     backend: ModelBackend,
     request: Request,
@@ -62,6 +67,7 @@ async def ask(
     limits: RequestLimits | None = None,
     deadline: float | None = None,
     pause: SharedPause | None = None,
+    may_send: Callable[[int], bool] = _always,
 ) -> Reply:
     """One complete reply, asked for as often as makes sense.
 
@@ -79,6 +85,8 @@ async def ask(
         limits: instead of those of the backend's row.
         deadline: on `clock.monotonic()`; nothing is awaited beyond it.
         pause: instead of the one the backend shares with others of its key.
+        may_send: asked before each new try, with the requests that would have reached the provider by then;
+            without its consent the last failure stands.
 
     Raises:
         BackendError: no complete reply came; `attempts` and `requests` say what was tried.
@@ -92,6 +100,7 @@ async def ask(
         limits=limits or request_limits(backend.info, timeout=timeout, deep=_is_deep(backend)),
         deadline=deadline,
         pause=pause or (backend.pause if isinstance(backend, Paced) else SharedPause()),
+        may_send=may_send,
     )
     with request_span(provider=backend.info.vendor, model=backend.model) as span:
         reply = await asking.run()
@@ -117,6 +126,7 @@ class _Asking:
         limits: RequestLimits,
         deadline: float | None,
         pause: SharedPause,
+        may_send: Callable[[int], bool],
     ) -> None:
         self._backend = backend
         self._request = request
@@ -126,6 +136,7 @@ class _Asking:
         self._limits = limits
         self._deadline = deadline
         self._pause = pause
+        self._may_send = may_send
         self._requests = 0
 
     async def run(self) -> Reply:
@@ -157,7 +168,7 @@ class _Asking:
         """Wait for the next try, or raise the error when there is none."""
         self._requests += error.requests
         wait = self._wait(error, attempt)
-        if wait is None or self._too_late(wait):
+        if wait is None or self._too_late(wait) or not self._may_send(self._requests + 1):
             raise self._counted(error, attempt)
         if error.kind == "rate_limit":
             self._pause.hold(self._clock.monotonic() + wait)

@@ -127,7 +127,7 @@ def find_team(name_or_path: str, search: Search) -> TeamFile:
     except PermissionError as error:
         # Not passed over: a folder further down may have another team of that name.
         raise RequestRefused(
-            f'Team "{_printable(wanted)}" can\'t be looked for: a folder of teams can\'t be read (permission '
+            f"Team \"{_printable(wanted)}\" can't be looked for: a folder of teams can't be read (permission "
             "denied). Nothing was spent."
         ) from error
     except (OSError, RuntimeError, ValueError):

@@ -174,6 +174,7 @@ def _warnings(run: TeamRun, outcome: Outcome, seats: Sequence[Seat]) -> list[str
     if outcome.answer is not None:
         failed = [seat for seat in seats if seat.state == "failed"]
         words += [f"{seat.spec.id} failed: {seat.error}" for seat in failed]
+        words += _missing(outcome, seats)
     if run.budget.unpriced and run.budget.usd is not None:
         names = sorted({seat.model or seat.spec.options.model or "" for seat in seats if seat.usage.unpriced})
         if names:
@@ -182,3 +183,16 @@ def _warnings(run: TeamRun, outcome: Outcome, seats: Sequence[Seat]) -> list[str
                 "there, only the one of tokens. Give `price` in the backend block."
             )
     return words
+
+
+_STOPPED = {"budget": "The run's budget is used up.", "deadline": "Time was over before all were done."}
+
+
+def _missing(outcome: Outcome, seats: Sequence[Seat]) -> list[str]:
+    """Why a result is not whole: the run's reason, and each agent that was cut short."""
+    if outcome.status not in {"partial", "cancelled"}:
+        return []
+    why = outcome.why or _STOPPED.get(outcome.stopped_by, "")
+    stopped = [f"{seat.spec.id} was stopped before it answered." for seat in seats if seat.state == "stopped"]
+    spent = [f"{seat.spec.id} had no budget left." for seat in seats if seat.error_kind == "budget"]
+    return [*([why] if why else []), *stopped, *spent]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import unquote
@@ -21,6 +22,8 @@ from massgen_mcp.server.service import Service
 from massgen_mcp.server.transcript import final_answer, markdown, transcript_entries
 
 __all__ = ["read_resource"]
+
+_logger = logging.getLogger(__name__)
 
 _SCHEME: Final = "massgen://"
 _MARKDOWN = "text/markdown"
@@ -42,6 +45,14 @@ async def read_resource(ctx: ServerRequestContext[Service, Any], uri: str) -> ty
         modern = ctx.session.protocol_version >= "2026-07-28"
         code = types.INVALID_PARAMS if modern else _NOT_FOUND_2025
         raise MCPError(code, shown(str(error), service.secrets), {"uri": uri}) from error
+    except Exception as error:
+        # The edge of a resource, like that of a tool: an error of the system names paths of this machine.
+        _logger.exception("reading a resource broke")
+        words = (
+            f"Reading this resource broke: a defect in massgen-mcp ({type(error).__name__}); its log on "
+            "stderr has the details."
+        )
+        raise MCPError(types.INTERNAL_ERROR, words, {"uri": uri}) from error
     contents = types.TextResourceContents(uri=uri, mime_type=mime, text=shown(text, runs.secrets))
     return types.ReadResourceResult(contents=[contents])
 

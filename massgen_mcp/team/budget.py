@@ -1,13 +1,17 @@
 """A run's allowance of money, tokens and requests, kept by reservation.
 
 What a request may cost at most is set aside before it is sent and replaced by what it did cost after. So
-agents working side by side cannot overdraw together.
+agents working side by side cannot overdraw together. What is only set aside is not used up: a request that
+fits beside what is spent waits until enough of it is free again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
+
+import anyio
 
 from massgen_mcp.errors import MassgenError
 from massgen_mcp.usage import Usage
@@ -23,8 +27,8 @@ class BudgetSpent(MassgenError):
     def __init__(self, limit: Limit, allowed: float, used: float, asked: float) -> None:
         self.limit: Limit = limit
         super().__init__(
-            f"The run's budget of {_amount(limit, allowed)} is used up: {_amount(limit, used)} spent or set "
-            f"aside, the next request may need {_amount(limit, asked)}."
+            f"The run's budget of {_amount(limit, allowed)} is used up: {_amount(limit, used)} spent, the "
+            f"next request may need {_amount(limit, asked)}."
         )
 
 
@@ -46,6 +50,8 @@ class Reservation:
 
     number: int
     estimate: Estimate
+    requests: int = 1
+    """More than one once tries of it have failed."""
 
 
 class Budget:
@@ -72,35 +78,56 @@ class Budget:
         """A request was made whose price is not known: the money limit does not hold for it."""
         self._open: dict[int, Reservation] = {}
         self._count = 0
+        self._settled = anyio.Event()
 
-    def reserve(self, estimate: Estimate) -> Reservation:
-        """Set aside one request.
+    async def reserve(self, estimate: Estimate) -> Reservation:
+        """Set aside one request, as soon as it fits beside what is spent and set aside.
 
         Raises:
-            BudgetSpent: it does not fit beside what is spent and set aside.
+            BudgetSpent: it does not fit beside what is spent, whatever the open requests come to.
         """
-        held = list(self._open.values())
-        self._check("requests", self.requests, self.spent.requests + len(held), 1)
-        tokens = self.spent.tokens + sum(item.estimate.tokens for item in held)
-        self._check("tokens", self.tokens, tokens, estimate.tokens)
-        if estimate.usd is None:
-            self.unpriced = True
-            if self.tokens is None:
-                self._check("tokens", self._unpriced_tokens, tokens, estimate.tokens)
-        else:
-            usd = (self.spent.cost_usd or 0.0) + sum(item.estimate.usd or 0.0 for item in held)
-            self._check("usd", self.usd, usd, estimate.usd)
+        while True:
+            self._check((), estimate)
+            try:
+                self._check(tuple(self._open.values()), estimate)
+            except BudgetSpent:
+                await self._settled.wait()
+            else:
+                break
         self._count += 1
         reservation = Reservation(self._count, estimate)
         self._open[reservation.number] = reservation
         return reservation
 
+    def extend(self, reservation: Reservation, requests: int) -> bool:
+        """Set aside so many requests in all for one that is tried again; False where they do not fit."""
+        others = sum(item.requests for item in self._open.values() if item.number != reservation.number)
+        if self.requests is not None and self.spent.requests + others + requests > self.requests:
+            return False
+        self._open[reservation.number] = replace(reservation, requests=requests)
+        return True
+
     def settle(self, reservation: Reservation, usage: Usage) -> None:
-        """Replace what was set aside by what was used."""
+        """Replace what was set aside by what was used, and let those who wait for it try again."""
         self._open.pop(reservation.number, None)
         self.spent += usage
+        self._settled.set()
+        self._settled = anyio.Event()
 
-    @staticmethod
-    def _check(limit: Limit, allowed: float | None, used: float, asked: float) -> None:
-        if allowed is not None and used + asked > allowed:
-            raise BudgetSpent(limit, allowed, used, asked)
+    def _check(self, held: Sequence[Reservation], estimate: Estimate) -> None:
+        requests = self.spent.requests + sum(item.requests for item in held)
+        _fit("requests", self.requests, requests, 1)
+        tokens = self.spent.tokens + sum(item.estimate.tokens for item in held)
+        _fit("tokens", self.tokens, tokens, estimate.tokens)
+        if estimate.usd is None:
+            self.unpriced = True
+            if self.tokens is None:
+                _fit("tokens", self._unpriced_tokens, tokens, estimate.tokens)
+        else:
+            usd = (self.spent.cost_usd or 0.0) + sum(item.estimate.usd or 0.0 for item in held)
+            _fit("usd", self.usd, usd, estimate.usd)
+
+
+def _fit(limit: Limit, allowed: float | None, used: float, asked: float) -> None:
+    if allowed is not None and used + asked > allowed:
+        raise BudgetSpent(limit, allowed, used, asked)

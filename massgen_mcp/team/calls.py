@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import count
 from typing import Any
 
-import anyio
-
 from massgen_mcp.backends.base import ModelBackend
-from massgen_mcp.backends.prices import Prices
+from massgen_mcp.backends.prices import Prices, reported_stands
 from massgen_mcp.backends.retry import ask
 from massgen_mcp.engine import Turn
 from massgen_mcp.errors import BackendError
@@ -88,33 +87,45 @@ class Caller:
         """
         if seat.backend is None:
             seat.backend = await self._ports.open_backend(seat.spec)
-        reservation = self._budget.reserve(await self._estimate(seat, request))
-        number = self.next_call()
-        started = {
-            "agent": seat.spec.id,
-            "digest": request.digest(),
-            "reserved_tokens": reservation.estimate.tokens,
-            "reserved_usd": reservation.estimate.usd,
-        }
-        await self._log.append("CallStarted", started, turn=turn.id, call=number)
-        try:
-            async with self._ports.place(seat.spec):
-                reply = await self._ask(seat, seat.backend, request)
-        except BackendError as error:
-            await self._failed(seat, turn, number, reservation, error)
-            raise
-        except anyio.get_cancelled_exc_class():
-            self._stopped(seat, reservation)
-            raise
-        usage = await self._price(seat, reply)
-        self._use(seat, reply, usage)
-        self._budget.settle(reservation, usage)
+        estimate = await self._estimate(seat, request)
+        # The place comes first: who queues for one holds no money, and loses none when stopped.
+        async with self._ports.place(seat.spec):
+            number, reply, usage = await self._paid(seat, seat.backend, turn, request, estimate)
         await self._log.append(
             "CallReplied", reply_body(seat.spec.id, reply, usage), turn=turn.id, call=number
         )
         return reply
 
-    async def _ask(self, seat: Seat, backend: ModelBackend, request: Request) -> Reply:
+    async def _paid(
+        self, seat: Seat, backend: ModelBackend, turn: Turn, request: Request, estimate: Estimate
+    ) -> tuple[int, Reply, Usage]:
+        """The reply under its number, with what it used. However it ends, what was set aside is settled."""
+        reservation = await self._budget.reserve(estimate)
+        number = self.next_call()
+        started = {
+            "agent": seat.spec.id,
+            "digest": request.digest(),
+            "reserved_tokens": estimate.tokens,
+            "reserved_usd": estimate.usd,
+        }
+        self._tries = 0
+        try:
+            await self._log.append("CallStarted", started, turn=turn.id, call=number)
+            reply = await self._ask(seat, backend, request, reservation)
+            usage = await self._price(seat, request, reply)
+        except BackendError as error:
+            await self._failed(seat, turn, number, reservation, error)
+            raise
+        except BaseException:
+            self._stopped(seat, reservation)
+            raise
+        self._use(seat, reply, usage)
+        self._budget.settle(reservation, usage)
+        return number, reply, usage
+
+    async def _ask(
+        self, seat: Seat, backend: ModelBackend, request: Request, reservation: Reservation
+    ) -> Reply:
         agent = seat.spec.id
         self._tries = 1
 
@@ -136,6 +147,7 @@ class Caller:
             random=self._ports.random,
             listen=listen,
             deadline=self._deadline,
+            may_send=partial(self._budget.extend, reservation),
         )
 
     async def _estimate(self, seat: Seat, request: Request) -> Estimate:
@@ -144,9 +156,11 @@ class Caller:
         cost, _ = await self._prices.cost(seat.spec.info, seat.spec.options, worst)
         return Estimate(tokens=worst.tokens, usd=cost)
 
-    async def _price(self, seat: Seat, reply: Reply) -> Usage:
+    async def _price(self, seat: Seat, request: Request, reply: Reply) -> Usage:
         """The reply's usage with its cost: as the provider says, else the configuration, else the table."""
         usage = replace(reply.usage, requests=max(1, reply.usage.requests))
+        if usage.tokens == 0:
+            usage = _assumed(seat, request, usage)
         if reported_stands(usage.cost_usd, seat.spec.options.price):
             return usage
         cost, source = await self._prices.cost(seat.spec.info, seat.spec.options, usage, served=reply.model)
@@ -157,7 +171,7 @@ class Caller:
     def _use(self, seat: Seat, reply: Reply, usage: Usage) -> None:
         seat.usage += usage
         seat.attempts += reply.attempts
-        seat.retries += reply.attempts - 1
+        seat.retries += max(0, reply.attempts - 1)
         seat.model = reply.model or seat.model
         seat.seconds += reply.seconds
         seat.warnings += [words for words in reply.warnings if words not in seat.warnings]
@@ -169,7 +183,7 @@ class Caller:
         self._budget.settle(reservation, usage)
         seat.usage += usage
         seat.attempts += error.attempts
-        seat.retries += error.attempts - 1
+        seat.retries += max(0, error.attempts - 1)
         body: Mapping[str, Any] = {
             "agent": seat.spec.id,
             "kind": error.kind,
@@ -181,10 +195,21 @@ class Caller:
 
     def _stopped(self, seat: Seat, reservation: Reservation) -> None:
         """A request cut off on its way can't be fetched again: it counts as lost, at what was set aside."""
-        lost = Usage(
-            requests=self._tries, input=reservation.estimate.tokens, cost_usd=reservation.estimate.usd
-        )
+        estimate, lost = reservation.estimate, Usage()
+        if self._tries:
+            lost = Usage(requests=self._tries, input=estimate.tokens, cost_usd=estimate.usd)
         self._budget.settle(reservation, lost)
         seat.lost += lost
         seat.attempts += self._tries
-        seat.retries += self._tries - 1
+        seat.retries += max(0, self._tries - 1)
+
+
+_NO_USAGE = "its server reports no usage"
+
+
+def _assumed(seat: Seat, request: Request, usage: Usage) -> Usage:
+    """What was set aside, where the provider does not say what was used; told once an agent."""
+    put_in, put_out = estimate_tokens(request)
+    if not any(words.startswith(_NO_USAGE) for words in seat.warnings):
+        seat.warnings.append(f"{_NO_USAGE}; {put_in + put_out:,} tokens are assumed a request")
+    return replace(usage, input=put_in, output=put_out)

@@ -142,6 +142,8 @@ class TeamRun:
             event = await self._inbox.receive()
             await self._journal(event)
             step = self._strategy.receive(self.board, event)
+            if isinstance(event, AnsweringClosed | BudgetStopped):
+                self._tell_turns(step.board)
 
     def _tell(self, event: Event) -> None:
         self._inbox.put(event)
@@ -169,6 +171,12 @@ class TeamRun:
         self._turns[turn.id] = motion
         scope = self._scopes[turn.id] = anyio.CancelScope()
         tasks.start_soon(self._work, motion, turn, scope)
+
+    def _tell_turns(self, board: Board) -> None:
+        """Turns under way hear that answering is over; one yet to start begins with that."""
+        for turn in board.turns.values():
+            if turn.id in self._turns:
+                self._turns[turn.id].follow(turn)
 
     async def _work(self, motion: TurnInMotion, turn: Turn, scope: anyio.CancelScope) -> None:
         span = turn_span(agent=turn.agent, kind=turn.kind, turn=turn.id, ballot=turn.ballot)

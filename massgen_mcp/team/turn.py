@@ -6,9 +6,10 @@ are answered as the coordination page says; an agent is never dropped for one.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 
 from massgen_mcp.engine import (
     Abstained,
@@ -40,9 +41,12 @@ from massgen_mcp.team.workflow import (
     UseTools,
     Wanted,
     constrained_schema,
+    fit_answer,
+    fit_conclusion,
     read_reply,
 )
 from massgen_mcp.telemetry import tool_span
+from massgen_mcp.text import shorten
 
 __all__ = ["MAX_SLIPS", "MAX_TOOL_CALLS", "TurnInMotion"]
 
@@ -51,6 +55,8 @@ MAX_SLIPS = 3
 """Calls in a row that can't be taken before the turn ends."""
 MAX_TOOL_CALLS = 100
 """Tool calls of one agent in a run."""
+_ECHO_LIMIT, _ECHO_KEPT = 16_000, 2_000
+"""Arguments of a call that was not taken: from this size on only their beginning is sent back."""
 _NUDGE, _STOP = 5, 8
 """Identical calls of one tool: after so many the agent is told, after so many more it is stopped."""
 
@@ -60,6 +66,7 @@ class _Slips:
     """How often this turn has gone wrong, by kind."""
 
     calls: int = 0
+    """In a row: a call that was taken ends the row."""
     votes: int = 0
     plain: int = 0
 
@@ -107,12 +114,18 @@ class TurnInMotion:
         new = [board.answer(answer_id) for answer_id in command.new]
         self._news = news_text(shown_answers(board, new, command.agent), votable, self._matter.tag)
 
+    def follow(self, turn: Turn) -> None:
+        """Answering has closed while the turn runs: from the next request on it can only end in a vote."""
+        if turn.kind is TurnKind.VOTE and not turn.may_answer:
+            self._wanted = replace(self._wanted, answer=False)
+
     async def run(self) -> Event:
         """Work until the turn ends, and say in what."""
         try:
             return await self._work()
         except BudgetSpent as error:
             self.out_of_budget = True
+            self._seat.error_kind = "budget"
             return self._abstain(str(error))
         except BackendError as error:
             self._seat.error_kind = error.kind
@@ -210,7 +223,7 @@ class TurnInMotion:
     def _plain(self, text: str) -> Event | None:
         if self._wanted.answer and not self._wanted.labels:
             self._keep()
-            return self._answer(text.strip(), conclusion_of(text))
+            return self._answer(fit_answer(text), fit_conclusion(conclusion_of(text)))
         self._slips.plain += 1
         if self._slips.plain > 1:
             return self._abstain("It replied in plain text twice instead of voting.")
@@ -229,6 +242,7 @@ class TurnInMotion:
         if self._seat.spec.info.workflow != "tools":
             self._messages.append(Message(role="user", text=slip.why))
             return None
+        self._shrink(slip.errors)
         others = [call for call in reply.calls if call.id not in slip.errors]
         ran = [await self._call(call) for call in others]
         refused = [
@@ -241,6 +255,7 @@ class TurnInMotion:
     def _tell_news(self, reply: Reply) -> None:
         """A vote that was cast before its agent could read of newer answers is asked for again."""
         if reply.calls:
+            self._shrink({call.id for call in reply.calls})
             words = f"Not recorded: {self._news}"
             results = tuple(ToolResult(call_id=call.id, content=words, is_error=True) for call in reply.calls)
             self._messages.append(Message(role="tool", results=results))
@@ -251,6 +266,12 @@ class TurnInMotion:
     async def _use_tools(self, calls: tuple[ToolCall, ...]) -> Event | None:
         if self._seat.tool_calls + len(calls) > MAX_TOOL_CALLS:
             return self._fail(f"It made {MAX_TOOL_CALLS} tool calls without finishing.", "protocol")
+        known = {spec.name for spec in self._seat.spec.toolset.specs}
+        self._slips.calls = 0 if any(call.name in known for call in calls) else self._slips.calls + 1
+        if self._slips.calls >= MAX_SLIPS:
+            why = f"It called tools that are not there, such as {shorten(calls[0].name, 100)!r}."
+            return self._abstain(why) if self._wanted.labels else self._fail(why, "protocol")
+        self._shrink(())
         if not self._in_tools:
             self._in_tools = True
             self._tell(ToolLoopEntered(agent=self._turn.agent, turn=self._turn.id))
@@ -265,6 +286,19 @@ class TurnInMotion:
         self._messages.append(Message(role="tool", results=tuple(results)))
         return None
 
+    def _shrink(self, refused: Container[str]) -> None:
+        """Don't send huge arguments back that nobody used: those of refused calls and of unknown tools.
+
+        The provider's own items of the message hold them too, so they go with them.
+        """
+        message = self._messages[-1]
+        known = {spec.name for spec in (*WORKFLOW_TOOLS, *self._seat.spec.toolset.specs)}
+        calls = tuple(
+            _shrunk(call) if call.id in refused or call.name not in known else call for call in message.calls
+        )
+        if calls != message.calls:
+            self._messages[-1] = replace(message, calls=calls, native=None)
+
     async def _call(self, call: ToolCall) -> ToolResult:
         toolset = self._seat.spec.toolset
         self._seat.tool_calls += 1
@@ -273,7 +307,7 @@ class TurnInMotion:
         )
         if call.name not in {spec.name for spec in toolset.specs}:
             known = ", ".join(spec.name for spec in (*WORKFLOW_TOOLS, *toolset.specs))
-            words = f"There is no tool named {call.name!r}. The tools are: {known}."
+            words = f"There is no tool named {shorten(call.name, 100)!r}. The tools are: {known}."
             return ToolResult(call_id=call.id, content=words, is_error=True)
         number = self._caller.next_call()
         body = {"agent": self._turn.agent, "name": call.name, "arguments": call.arguments}
@@ -289,3 +323,9 @@ class TurnInMotion:
             )
             return ToolResult(call_id=call.id, content=words, is_error=result.is_error)
         return result
+
+
+def _shrunk(call: ToolCall) -> ToolCall:
+    if len(call.arguments) <= _ECHO_LIMIT:
+        return call
+    return replace(call, arguments=json.dumps({"cut": shorten(call.arguments, _ECHO_KEPT)}))

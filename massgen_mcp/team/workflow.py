@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 
 from massgen_mcp.backends.info import Workflow
 from massgen_mcp.messages import Reply, ToolCall, ToolSpec, parse_arguments
+from massgen_mcp.text import shorten
 
 __all__ = [
     "CONTENT_LIMIT",
@@ -29,11 +30,16 @@ __all__ = [
     "UseTools",
     "Wanted",
     "constrained_schema",
+    "fit_answer",
+    "fit_conclusion",
     "read_reply",
 ]
 
 CONTENT_LIMIT = 100_000
 """Characters of one answer that are kept."""
+_CONCLUSION_LIMIT = 500
+_REASON_LIMIT = 2_000
+_CUT = f"\n\n[Cut here: only {CONTENT_LIMIT:,} characters of an answer are kept.]"
 
 NEW_ANSWER = ToolSpec(
     name="new_answer",
@@ -179,10 +185,23 @@ def _read_answer(call: ToolCall, arguments: dict[str, Any], wanted: Wanted) -> D
     if not isinstance(content, str) or not content.strip():
         return _slip(call, "`content` must be your whole answer, as a non-empty string.")
     return Submit(
-        content=content.strip()[:CONTENT_LIMIT],
-        conclusion=conclusion.strip() if isinstance(conclusion, str) else str(conclusion),
+        content=fit_answer(content),
+        conclusion=fit_conclusion(conclusion if isinstance(conclusion, str) else str(conclusion)),
         call=call,
     )
+
+
+def fit_answer(content: str) -> str:
+    """An answer as it is kept; one that had to be cut says so at its end."""
+    content = content.strip()
+    if len(content) <= CONTENT_LIMIT:
+        return content
+    return shorten(content, CONTENT_LIMIT - len(_CUT)) + _CUT
+
+
+def fit_conclusion(conclusion: str) -> str:
+    """A conclusion as it is kept."""
+    return shorten(conclusion.strip(), _CONCLUSION_LIMIT)
 
 
 def _read_vote(call: ToolCall, arguments: dict[str, Any], wanted: Wanted) -> Decision:
@@ -192,20 +211,31 @@ def _read_vote(call: ToolCall, arguments: dict[str, Any], wanted: Wanted) -> Dec
     if label not in wanted.labels:
         known = "your own, or one that can't be chosen now" if label in wanted.others else "not an answer"
         valid = ", ".join(wanted.labels)
-        return _slip(call, f"{label!r} is {known}. Valid labels: {valid}.", vote=True)
+        return _slip(call, f"{shorten(label, 80)!r} is {known}. Valid labels: {valid}.", vote=True)
     reason, extra = arguments.get("reason"), arguments.get("add")
     known_labels = {*wanted.labels, *wanted.others}
     named = [_label(item) for item in cast("list[object]", extra)] if isinstance(extra, list) else []
     add = tuple(dict.fromkeys(item for item in named if item in known_labels and item != label))
-    return Cast(label=label, reason=reason if isinstance(reason, str) else "", add=add, call=call)
+    words = shorten(reason, _REASON_LIMIT) if isinstance(reason, str) else ""
+    return Cast(label=label, reason=words, add=add, call=call)
 
 
 def _slip(call: ToolCall, words: str, *, vote: bool = False) -> Slip:
     return Slip(errors={call.id: words}, why=words, vote=vote)
 
 
+_LABEL = re.compile(r"(?<![^\W_])agent\d+\.\d+(?![^\W_]|\.\d)")
+_PHRASE = 40
+"""Characters of a phrase that is no more than a label in some dress."""
+
+
 def _label(value: object) -> str:
-    return value.strip().strip("<>[]`'\"").casefold() if isinstance(value, str) else ""
+    """The one label that a short phrase names; the phrase itself where it names none, or several."""
+    if not isinstance(value, str):
+        return ""
+    text = value.strip().casefold()
+    named = set(_LABEL.findall(text)) if len(text) <= _PHRASE else set[str]()
+    return named.pop() if len(named) == 1 else text
 
 
 def _action(block: Mapping[str, Any]) -> str:

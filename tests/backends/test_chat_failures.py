@@ -223,6 +223,14 @@ async def test_bytes_that_are_no_whole_reply_are_never_an_answer(
     assert words in str(error)
 
 
+async def test_a_page_instead_of_a_reply_is_asked_for_twice_only(pool: Pool) -> None:
+    page = http(200, b"<html>login</html>", "text/html")
+    async with wire(page, page, HELLO) as server:
+        with pytest.raises(BackendError, match="it is text/html") as caught:
+            await reply_of(await open_chat(server, pool))
+    assert (caught.value.attempts, len(server.requests)) == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("reported", "kind"),
     [

@@ -232,6 +232,12 @@ async def test_broken_arguments_are_kept_as_they_came_and_read_strictly(pool: Po
         ),
         ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 4}, Usage(requests=1, input=9, cached=4)),
         ({"prompt_tokens": "many", "completion_tokens": -3, "cost": True}, Usage(requests=1)),
+        ({"cost": 0}, Usage(requests=1, cost_usd=0.0, cost_source="provider")),
+        ({"cost": float("nan")}, Usage(requests=1)),
+        ({"cost": float("inf")}, Usage(requests=1)),
+        ({"cost": -0.1}, Usage(requests=1)),
+        ({"cost": 1_000.01}, Usage(requests=1)),
+        ({"cost": 10**400}, Usage(requests=1)),
     ],
 )
 async def test_usage_is_read_with_whatever_details_are_there(

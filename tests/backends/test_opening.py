@@ -14,7 +14,7 @@ from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.open import open_backend
 from massgen_mcp.backends.options import Options, Price
 from massgen_mcp.backends.pool import Pool
-from massgen_mcp.backends.prices import Prices, cost_at
+from massgen_mcp.backends.prices import Prices, cost_at, reported_cost, reported_stands
 from massgen_mcp.backends.registry import BACKENDS, options_class
 from massgen_mcp.backends.retry import ask
 from massgen_mcp.backends.scripted import Backend as Scripted, Options as ScriptedOptions
@@ -160,6 +160,20 @@ async def test_the_table_knows_how_much_a_model_takes_in() -> None:
 async def test_a_strange_usage_is_priced_as_far_as_it_makes_sense() -> None:
     odd = Usage(requests=1, input=100, output=5, cached=900, cache_write=50)
     assert (await cost("openai", model="gpt-4o", usage=odd))[1] == "table"
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, "1.5", -1, float("nan"), float("inf"), 10**400, 10_000_000_000_001]
+)
+def test_what_cant_be_the_cost_of_a_request_is_not_taken_for_one(value: object) -> None:
+    assert reported_cost(value, per_usd=10_000_000_000) is None
+
+
+def test_a_providers_own_cost_stands_but_for_a_zero_where_the_file_has_a_price() -> None:
+    price = Price(input=1, output=10)
+    assert reported_cost(25, per_usd=100) == 0.25
+    assert [reported_stands(cost, price) for cost in (None, 0.0, 0.5)] == [False, False, True]
+    assert [reported_stands(cost, None) for cost in (None, 0.0, 0.5)] == [False, True, True]
 
 
 def test_what_the_cache_gave_has_its_own_price() -> None:

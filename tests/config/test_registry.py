@@ -112,6 +112,8 @@ def test_every_row_fills_every_column_and_every_symbol_is_in_the_legend() -> Non
         ("gemni", "gemini"),
         ("opnai", "openai"),
         ("fnord", None),
+        ("scripted", None),
+        ("Scriptd", None),
     ],
 )
 def test_a_wrong_type_is_understood(word: str, meant: str | None) -> None:

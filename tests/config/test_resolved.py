@@ -127,6 +127,25 @@ def test_a_key_is_told_by_its_state(load: Callable[..., Loaded], text: str, key:
     assert loaded.resolved["agents"][0]["backend"]["key"] == key
 
 
+def test_who_sends_yaml_learns_of_known_variables_alone_whether_they_are_set(
+    load: Callable[..., Loaded],
+) -> None:
+    text = (
+        "agents:\n"
+        '- {id: a, backend: {type: groq, api_key: "${SECRETVAR}", extra_headers: {X: "${OTHER}"}}}\n'
+        '- {id: b, backend: {type: groq, api_key: "${GROQ_API_KEY}", extra_headers: {X: "${ZAI_API_KEY}"}}}\n'
+        '- {id: c, backend: {type: groq, api_key: "${GROQ_API_KEY}${SECRETVAR}"}}\n'
+    )
+    known = {"GROQ_API_KEY": "gsk-value", "SECRETVAR": "a-value"}
+    shown = [agent["backend"] for agent in load(text, origin="inline", **known).resolved["agents"]]
+    assert (shown[0]["key"], shown[0]["extra_headers"]) == ({"env": "SECRETVAR"}, {"X": {"env": "OTHER"}})
+    assert shown[1]["key"] == {"env": "GROQ_API_KEY", "set": True}
+    assert shown[1]["extra_headers"] == {"X": {"env": "ZAI_API_KEY", "set": False}}
+    assert shown[2]["key"] == {"env": "GROQ_API_KEY"}
+    in_a_file = load(text.replace("OTHER", "SECRETVAR"), **known, ZAI_API_KEY="z").resolved["agents"]
+    assert in_a_file[0]["backend"]["key"] == {"env": "SECRETVAR", "set": True}
+
+
 def test_a_file_with_errors_resolves_to_nothing(load: Callable[..., Loaded]) -> None:
     assert load("agents: []").resolved == {}
 

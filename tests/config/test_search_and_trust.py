@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PosixPath
 
 import pytest
 
@@ -93,6 +94,44 @@ def test_a_close_name_is_suggested_and_a_path_elsewhere_told(search: Search, tmp
         find_team(str(outside), search)
     with pytest.raises(RequestRefused, match="Known: none"):
         find_team("x", Search(folders=()))
+
+
+@pytest.mark.parametrize("wanted", ["x" * 100_000, "agents: " * 100_000, "x" * 100_000 + ".yaml"])
+def test_a_name_that_is_too_long_is_refused_in_few_words(search: Search, wanted: str) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        find_team(wanted, search)
+    assert str(caught.value) == (
+        f"A team's name has at most 200 characters, and this has {len(wanted.strip())}. Nothing was spent."
+    )
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["ä" * 200, "/" + "x" * 300 + ".yaml", "/a\x00b.yaml", "~no-such-user/x.yaml", "x/" * 1_000 + "y.yml"],
+)
+def test_a_name_that_no_file_can_have_is_just_unknown(search: Search, tmp_path: Path, wanted: str) -> None:
+    with pytest.raises(RequestRefused, match="Unknown team") as caught:
+        find_team(wanted, search)
+    assert "Errno" not in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+
+
+class _Locked(PosixPath):
+    """A folder that this process may not look into, whoever runs the tests."""
+
+    def is_file(self) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a path of POSIX")
+def test_a_folder_that_cant_be_read_is_told_without_its_path(search: Search, tmp_path: Path) -> None:
+    locked = Search(folders=(("operator", _Locked(tmp_path / "locked")), *search.folders))
+    with pytest.raises(RequestRefused) as caught:
+        find_team("balanced", locked)
+    assert str(caught.value) == (
+        "Team \"balanced\" can't be looked for: a folder of teams can't be read (permission denied). "
+        "Nothing was spent."
+    )
 
 
 def test_teams_are_listed_once_the_first_folder_wins(search: Search) -> None:

@@ -90,6 +90,34 @@ def test_a_short_secret_is_found_whole_but_its_beginning_is_ordinary_text() -> N
     assert secrets.redact("password-12 is my password-1") == "[DB] is my password-1"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Use a password manager.",
+        "the **password** in bold, your password... or passwordxyz",
+        "A password-for-my-cat is no key.",
+    ],
+)
+def test_words_that_a_password_happens_to_begin_with_stay(text: str) -> None:
+    secrets = Secrets()
+    secrets.add("password-for-my-vllm-box", "VLLM_KEY")
+    assert secrets.redact(text) is text
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["password****", "password-for-m…", "password•••box", "password-for-my-vllm", "password-for-my-vllm-b"],
+)
+def test_a_beginning_that_is_masked_or_nearly_whole_gives_a_password_of_words_away(form: str) -> None:
+    secrets = Secrets()
+    secrets.add("password-for-my-vllm-box", "VLLM_KEY")
+    assert secrets.redact(f"my password is {form}!") == "my password is [VLLM_KEY]!"
+
+
+def test_a_beginning_without_a_mask_counts_from_twelve_characters_on(secrets: Secrets) -> None:
+    assert secrets.redact(f"{KEY[:12]}, {KEY[:11]}.") == f"[XAI_API_KEY], {KEY[:11]}."
+
+
 def test_a_value_that_contains_another_is_replaced_whole() -> None:
     secrets = Secrets()
     secrets.add("inner-value-123456", "INNER")

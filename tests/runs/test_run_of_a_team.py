@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from massgen_mcp.clock import ScriptedClock
 from massgen_mcp.engine import Settings
 from massgen_mcp.errors import BackendError, RequestRefused, RunNotFound
 from massgen_mcp.journal import Record
@@ -193,11 +194,22 @@ async def test_a_tool_that_is_not_there_is_answered_with_those_that_are():
     assert result.answer == "4"
 
 
-async def test_an_agent_that_only_calls_tools_is_stopped():
-    stray = Reply(calls=(ToolCall(id="1", name="browse", arguments="{}"),), usage=Usage(requests=1))
-    result = await ask(scripted_team(a=[stray] * 20))
-    assert result.status == "failed"
-    assert "same tool call" in result.error
+STRAY = Reply(calls=(ToolCall(id="1", name="browse", arguments="{}"),), usage=Usage(requests=1, input=1))
+
+
+async def test_an_agent_that_only_calls_tools_that_are_not_there_is_stopped_after_three():
+    result = await ask(scripted_team(a=[STRAY] * 20))
+    assert (result.status, result.usage.requests) == ("failed", 3)
+    assert "tools that are not there, such as 'browse'" in result.error
+
+
+async def test_a_voter_that_only_calls_tools_that_are_not_there_abstains():
+    team = scripted_team(
+        a=["answer: 4", *[STRAY] * 20], b=["answer: 5", "vote: 6"], c=["answer: 6", "vote: 5", "answer: x"]
+    )
+    result = await ask(team)
+    row = next(row for row in result.agents if row.id == "a")
+    assert (row.state, row.requests) == ("abstained", 4)
 
 
 async def test_a_defect_costs_one_agent_and_is_told(caplog: pytest.LogCaptureFixture):
@@ -209,12 +221,48 @@ async def test_a_defect_costs_one_agent_and_is_told(caplog: pytest.LogCaptureFix
 
 async def test_money_is_reserved_before_it_is_spent_and_the_answer_still_comes():
     team = scripted_team(a=["answer: 4", "vote: 5"], b=["answer: 5", "vote: 4"], c=["answer: 6", "vote: 4"])
-    team.allowance = Allowance(usd=0.14)
+    team.allowance = Allowance(usd=0.11)
     result = await ask(team)
     assert (result.status, result.stopped_by) == ("partial", "budget")
     assert result.answer
+    assert "The run's budget is used up." in result.warnings
+    assert [text for text in result.warnings if text.endswith("had no budget left.")]
     assert result.usage.cost_usd is not None
-    assert result.usage.cost_usd <= 0.14
+    assert result.usage.cost_usd <= 0.11
+
+
+async def test_what_others_have_set_aside_is_waited_for_and_does_not_end_the_run():
+    team = scripted_team(a=["answer: 4", "vote: 5"], b=["answer: 5", "vote: 4"], c=["answer: 6", "vote: 4"])
+    team.allowance = Allowance(usd=0.2)
+    result = await ask(team)
+    assert (result.status, result.answer, result.usage.requests) == ("completed", "4", 6)
+
+
+async def test_tries_again_are_requests_of_the_budget_too():
+    busy = BackendError("busy", kind="overloaded", retryable=True, retry_after=0.0)
+    team = scripted_team(a=[busy] * 20)
+    team.clock = ScriptedClock()
+    team.allowance = Allowance(requests=2)
+    async with opened(team) as runs, anyio.create_task_group() as tasks:
+        tasks.start_soon(team.clock.run)
+        handle = await runs.start(Ask(question="q"))
+        result = await handle.wait()
+        tasks.cancel_scope.cancel()
+    assert (result.status, len(team.asked), result.usage.requests) == ("failed", 2, 2)
+
+
+async def test_a_reply_without_usage_counts_as_what_was_set_aside_and_is_told_once():
+    silent = Reply(text="Hm.\nAnswer: 4")
+    team = scripted_team(a=[silent, silent, silent], b=["answer: 5", "vote: 4"], c=["answer: 6", "vote: 4"])
+    result = await ask(team)
+    row = next(row for row in result.agents if row.id == "a")
+    log = await records(team, result.run_id)
+    reserved = [record.body for record in log if record.kind == "CallStarted" and record.body["agent"] == "a"]
+    assert row.tokens == sum(body["reserved_tokens"] for body in reserved)
+    assert row.cost_usd == pytest.approx(sum(body["reserved_usd"] for body in reserved))
+    assert len(reserved) > 1
+    told = f"a: its server reports no usage; {reserved[0]['reserved_tokens']:,} tokens are assumed a request"
+    assert [text for text in result.warnings if "no usage" in text] == [told]
 
 
 async def test_a_caller_can_only_lower_what_the_team_may_spend():
@@ -252,6 +300,7 @@ async def test_a_cancelled_run_returns_the_best_answer_so_far():
                     break
             result = await runs.cancel(handle.run_id, "enough")
     assert (result.status, result.stopped_by, result.answer) == ("cancelled", "cancelled", "4")
+    assert result.warnings == ["The run was cancelled: enough", "b was stopped before it answered."]
     assert result.usage.lost["requests"] == 1
 
 

@@ -280,6 +280,8 @@ def check(schedule: Schedule, ended: Ended, run: TeamRun, records: list[Record])
     sent = sum(model.sent for model in schedule.models.values())
     counted = sum(seat.usage.requests + seat.lost.requests for seat in run.seats.values())
     assert sent <= counted, seed
+    if schedule.limits.requests is not None:
+        assert sent <= schedule.limits.requests, seed
     if schedule.limits.usd is not None:
         assert (run.budget.spent.cost_usd or 0.0) <= schedule.limits.usd + 1e-9, seed
     assert ended.seconds <= schedule.limits.seconds + 1, seed

@@ -100,6 +100,24 @@ async def test_what_is_not_there_is_refused_with_its_address(uri: str, mode: str
     assert refused.value.data == {"uri": uri}
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_what_breaks_while_reading_is_told_in_words_without_paths(
+    mode: str, caplog: pytest.LogCaptureFixture
+):
+    class Locked(ScriptedTeam):
+        async def show(self, name: str) -> str:
+            raise PermissionError(13, "Permission denied", f"/home/someone/{name}.yaml")
+
+    async with Client(build_server(Locked({})), mode=mode) as client:
+        with pytest.raises(MCPError, match="Reading this resource broke") as broken:
+            await client.read_resource("massgen://teams/test")
+    assert broken.value.code == types.INTERNAL_ERROR
+    assert "PermissionError" in str(broken.value)
+    for inside in ("/home", "Errno", "denied"):
+        assert inside not in str(broken.value)
+    assert "/home/someone/test.yaml" in caplog.text
+
+
 async def test_resources_show_no_secrets():
     team = scripted_team(a=["answer: it is hunter2-hunter2"])
     team.secrets.add("hunter2-hunter2", "PASSWORD")

@@ -94,7 +94,7 @@ async def test_messages_come_and_go_a_line_each(ends: Ends):
         assert await ends.line() == {"jsonrpc": "2.0", "id": 1, "result": {"text": "ä\u2028"}}
 
 
-async def test_what_is_no_message_is_dropped(ends: Ends, caplog: pytest.LogCaptureFixture):
+async def test_what_is_no_message_is_noted_in_the_log(ends: Ends, caplog: pytest.LogCaptureFixture):
     async with opened(ends) as streams:
         await ends.write(b"\n  \nhello\n\xff\n{}\n" + PING + b"\n")
         assert (await received(streams))["method"] == "ping"
@@ -103,11 +103,88 @@ async def test_what_is_no_message_is_dropped(ends: Ends, caplog: pytest.LogCaptu
     ]
 
 
-async def test_a_line_without_an_end_does_not_fill_the_memory(ends: Ends, caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize(
+    ("line", "code", "asked"),
+    [
+        (b"hello", types.PARSE_ERROR, None),
+        (b'{"jsonrpc":"2.0","id":7,"method":"ping"', types.PARSE_ERROR, None),
+        (b"[" * 900, types.PARSE_ERROR, None),
+        (b"{}", types.INVALID_REQUEST, None),
+        (b"[]", types.INVALID_REQUEST, None),
+        (b"7", types.INVALID_REQUEST, None),
+        (b'{"jsonrpc":"1.0","id":7,"method":"ping"}', types.INVALID_REQUEST, 7),
+        (b'{"jsonrpc":"2.0","id":"a","method":[]}', types.INVALID_REQUEST, "a"),
+        (b'{"jsonrpc":"2.0","id":"\\ud800","method":[]}', types.INVALID_REQUEST, "\ufffd"),
+        (b'{"jsonrpc":"2.0","id":true,"method":[]}', types.INVALID_REQUEST, None),
+        (b'{"jsonrpc":"2.0","id":{"a":1},"method":[]}', types.INVALID_REQUEST, None),
+    ],
+)
+async def test_whoever_sends_a_line_that_cant_be_used_is_told_and_it_goes_on(
+    ends: Ends, line: bytes, code: int, asked: int | str | None
+):
+    async with opened(ends) as streams:
+        await ends.write(line + b"\n" + PING + b"\n")
+        reply = await ends.line()
+        assert (reply["id"], reply["error"]["code"]) == (asked, code)
+        assert (await received(streams))["method"] == "ping"
+
+
+async def test_a_reply_that_cant_be_used_is_not_answered(ends: Ends):
+    async with opened(ends) as streams:
+        await ends.write(b'{"jsonrpc":"2.0","id":{},"result":{}}\n{"jsonrpc":"2.0","id":1,"error":7}\nx\n')
+        assert (await ends.line())["error"]["code"] == types.PARSE_ERROR
+        await ends.write(PING + b"\n")
+        assert (await received(streams))["method"] == "ping"
+
+
+async def test_half_a_character_in_a_text_does_not_cost_the_message(ends: Ends):
+    whole = {"jsonrpc": "2.0", "id": 1, "method": "m", "params": {"a": ["<> 😀 x"], "k<>": 1}}
+    line = json.dumps(whole).replace("<>", "\\ud800")
+    assert line.count("\\ud800") == 2
+    async with opened(ends) as streams:
+        await ends.write(line.encode() + b"\n")
+        found = await received(streams)
+    assert found["params"] == {"a": ["\ufffd 😀 x"], "k\ufffd": 1}
+
+
+async def test_what_is_refused_last_is_still_told(ends: Ends):
+    async with opened(ends) as streams:
+        await ends.write(b"hello\n")
+        ends.close(ends.to_us)
+        with pytest.raises(anyio.EndOfStream):
+            await streams[0].receive()
+    assert (await ends.line())["error"]["code"] == types.PARSE_ERROR
+
+
+async def test_a_long_message_comes_whole_in_however_many_pieces(ends: Ends):
+    text = "ä" * 500_000
+    line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "m", "params": {"t": text}}, ensure_ascii=False)
+
+    async def write_all() -> None:
+        data = memoryview(line.encode() + b"\n")
+        while data:
+            data = data[await anyio.to_thread.run_sync(os.write, ends.to_us, data[:60_000]) :]
+
+    async with opened(ends, line_limit=2_000_000) as streams, anyio.create_task_group() as tasks:
+        tasks.start_soon(write_all)
+        assert (await received(streams))["params"] == {"t": text}
+
+
+async def test_a_message_that_is_too_long_fills_no_memory_and_is_refused(
+    ends: Ends, caplog: pytest.LogCaptureFixture
+):
     async with opened(ends) as streams:
         for _ in range(5):
             await ends.write(b"x" * 600)
         await ends.write(b"x\n" + PING + b"\n")
+        assert await ends.line() == {
+            "jsonrpc": "2.0",
+            "id": None,
+            "error": {
+                "code": types.INVALID_REQUEST,
+                "message": "Invalid request: a message of 3001 bytes; at most 1000 are taken",
+            },
+        }
         assert (await received(streams))["method"] == "ping"
     assert "dropped a message of 3001 bytes; 1000 are taken" in caplog.text
 

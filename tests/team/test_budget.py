@@ -2,48 +2,132 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
-from massgen_mcp.team.budget import Budget, BudgetSpent, Estimate
+from massgen_mcp.team.budget import Budget, BudgetSpent, Estimate, Limit, Reservation
 from massgen_mcp.usage import Usage
 
+pytestmark = pytest.mark.anyio
+
 TEN = Estimate(tokens=10, usd=0.1)
+USED = Usage(requests=1, input=10, cost_usd=0.1)
+
+
+class Waiter:
+    """Somebody who asks for the next request, in a task of its own."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.scope = anyio.CancelScope()
+        self.got: Reservation | None = None
+        self.refused: BudgetSpent | None = None
+
+    async def run(self) -> None:
+        with self.scope:
+            try:
+                self.got = await self.budget.reserve(TEN)
+            except BudgetSpent as error:
+                self.refused = error
+
+    @property
+    def waits(self) -> bool:
+        return self.got is None and self.refused is None
 
 
 @pytest.mark.parametrize(
-    ("budget", "fits", "words"),
+    ("limit", "allowed", "fits", "words"),
     [
-        (Budget(tokens=25), 2, "25 tokens is used up: 20 tokens spent or set aside"),
-        (Budget(usd=0.35), 3, r"\$0\.3500 is used up: \$0\.3000 spent or set aside"),
-        (Budget(requests=1), 1, "1 requests is used up"),
+        ("tokens", 25, 2, "25 tokens is used up: 20 tokens spent, the"),
+        ("usd", 0.35, 3, r"\$0\.3500 is used up: \$0\.3000 spent, the"),
+        ("requests", 1, 1, "1 requests is used up"),
     ],
 )
-def test_requests_side_by_side_cant_overdraw_together(budget: Budget, fits: int, words: str):
-    for _ in range(fits):
-        budget.reserve(TEN)
+async def test_requests_side_by_side_cant_overdraw_together(
+    limit: Limit, allowed: float, fits: int, words: str
+):
+    budget = Budget(**{limit: allowed})  # type: ignore[arg-type]
+    held = [await budget.reserve(TEN) for _ in range(fits)]
+    one_more = Waiter(budget)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one_more.run)
+        for reservation in held:
+            await anyio.wait_all_tasks_blocked()
+            assert one_more.waits
+            budget.settle(reservation, USED)
     with pytest.raises(BudgetSpent, match=words):
-        budget.reserve(TEN)
+        raise one_more.refused or AssertionError
 
 
-def test_what_was_used_replaces_what_was_set_aside():
+async def test_what_is_only_set_aside_is_waited_for_and_not_counted_as_used_up():
+    budget = Budget(tokens=15)
+    held = await budget.reserve(TEN)
+    first, second = Waiter(budget), Waiter(budget)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first.run)
+            tasks.start_soon(second.run)
+            await anyio.wait_all_tasks_blocked()
+            assert first.waits
+            assert second.waits
+            budget.settle(held, Usage(requests=1, input=1))
+            await anyio.wait_all_tasks_blocked()
+            assert first.got is not None
+            assert second.waits
+            budget.settle(first.got, Usage(requests=1, input=1))
+    assert second.got is not None
+
+
+async def test_who_is_stopped_while_waiting_holds_nothing():
+    budget = Budget(tokens=15)
+    held = await budget.reserve(TEN)
+    stopped = Waiter(budget)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stopped.run)
+        await anyio.wait_all_tasks_blocked()
+        stopped.scope.cancel()
+    budget.settle(held, Usage())
+    with anyio.fail_after(5):
+        await budget.reserve(TEN)
+
+
+async def test_what_can_never_fit_is_refused_at_once():
+    budget = Budget(tokens=15)
+    await budget.reserve(TEN)
+    with anyio.fail_after(5), pytest.raises(BudgetSpent, match="0 tokens spent"):
+        await budget.reserve(Estimate(tokens=16))
+
+
+async def test_another_try_is_a_request_of_its_own():
+    budget = Budget(requests=3)
+    mine, other = await budget.reserve(TEN), await budget.reserve(TEN)
+    assert budget.extend(mine, 2)
+    assert not budget.extend(mine, 3)
+    assert not budget.extend(other, 2)
+    budget.settle(mine, Usage(requests=1))
+    assert budget.extend(other, 2)
+    assert Budget().extend(mine, 100)
+
+
+async def test_what_was_used_replaces_what_was_set_aside():
     budget = Budget(tokens=25)
-    held = budget.reserve(Estimate(tokens=20))
+    held = await budget.reserve(Estimate(tokens=20))
     budget.settle(held, Usage(requests=1, input=2, output=3))
-    budget.reserve(Estimate(tokens=20))
+    await budget.reserve(Estimate(tokens=20))
     assert budget.spent.tokens == 5
 
 
-def test_where_a_price_is_not_known_a_token_limit_holds_instead():
+async def test_where_a_price_is_not_known_a_token_limit_holds_instead():
     budget = Budget(usd=1.0, unpriced_tokens=15)
-    budget.reserve(Estimate(tokens=10))
+    await budget.reserve(Estimate(tokens=10))
     assert budget.unpriced
     with pytest.raises(BudgetSpent, match="15 tokens"):
-        budget.reserve(Estimate(tokens=10))
+        await budget.reserve(Estimate(tokens=10))
 
 
-def test_a_token_limit_of_ones_own_holds_for_models_without_a_price_too():
+async def test_a_token_limit_of_ones_own_holds_for_models_without_a_price_too():
     budget = Budget(tokens=100, unpriced_tokens=15)
-    budget.reserve(Estimate(tokens=50))
-    budget.reserve(Estimate(tokens=50))
+    await budget.reserve(Estimate(tokens=50))
+    await budget.reserve(Estimate(tokens=50))
     with pytest.raises(BudgetSpent, match="100 tokens"):
-        budget.reserve(Estimate(tokens=1))
+        await budget.reserve(Estimate(tokens=1))

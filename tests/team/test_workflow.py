@@ -19,6 +19,7 @@ from massgen_mcp.team.prompts import (
     vote_text,
 )
 from massgen_mcp.team.workflow import (
+    CONTENT_LIMIT,
     WORKFLOW_TOOLS,
     Cast,
     Decision,
@@ -28,6 +29,7 @@ from massgen_mcp.team.workflow import (
     UseTools,
     Wanted,
     constrained_schema,
+    fit_answer,
     read_reply,
 )
 
@@ -60,6 +62,21 @@ def test_a_conclusion_that_is_a_number_is_taken_as_text():
     decision = read(call("new_answer", {"content": "It is 4.", "conclusion": 4}), wanted=ANSWER)
     assert isinstance(decision, Submit)
     assert decision.conclusion == "4"
+
+
+def test_an_answer_that_had_to_be_cut_says_so_at_its_end():
+    decision = read(call("new_answer", {"content": "x" * 200_000, "conclusion": "y" * 600}), wanted=ANSWER)
+    assert isinstance(decision, Submit)
+    assert len(decision.content) == CONTENT_LIMIT
+    assert decision.content.endswith("x…\n\n[Cut here: only 100,000 characters of an answer are kept.]")
+    assert decision.conclusion == "y" * 499 + "…"
+    assert fit_answer(" " + "x" * CONTENT_LIMIT) == "x" * CONTENT_LIMIT
+
+
+def test_a_reason_is_kept_up_to_2000_characters():
+    decision = read(call("vote", {"answer": "agent1.1", "reason": "r" * 3_000}), wanted=VOTE)
+    assert isinstance(decision, Cast)
+    assert decision.reason == "r" * 1_999 + "…"
 
 
 @pytest.mark.parametrize(
@@ -97,11 +114,47 @@ def test_a_vote_names_a_valid_label_in_any_dress():
     )
 
 
-@pytest.mark.parametrize("label", ["agent9.1", "agent2.1", "", None, 7, "vote for agent1.1"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "**agent1.1**",
+        "_agent1.1_",
+        "agent1.1.",
+        "(agent1.1)",
+        "The answer agent1.1",
+        "vote for agent1.1",
+        '"Agent1.1"',
+        "agent1.1, yes, agent1.1",
+    ],
+)
+def test_a_short_phrase_that_names_one_label_is_a_vote_for_it(value: str):
+    decision = read(call("vote", {"answer": value, "reason": ""}), wanted=VOTE)
+    assert isinstance(decision, Cast)
+    assert decision.label == "agent1.1"
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "agent9.1",
+        "agent2.1",
+        "",
+        None,
+        7,
+        "agent1.1 or agent3.1",
+        "agent1.1, not agent9.9",
+        "agent1.10",
+        "agent1.1.2",
+        "myagent1.1",
+        "Of all of these I like the most agent1.1.",
+        "x" * 1_000_000,
+    ],
+)
 def test_a_vote_for_anything_else_is_told_the_valid_labels(label: object):
     slip = slip_of(read(call("vote", {"answer": label, "reason": ""}), wanted=VOTE))
     assert slip.vote
     assert "Valid labels: agent1.1, agent3.1." in slip.errors["c1"]
+    assert len(slip.errors["c1"]) < 300
 
 
 def test_one_s_own_answer_is_called_by_its_name_when_it_is_excluded():

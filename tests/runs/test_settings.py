@@ -1,0 +1,48 @@
+"""The operator's settings: what can't be read is told, and its default holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from massgen_mcp.runs.ask import Allowance
+from massgen_mcp.runs.settings import read_settings
+
+
+def test_nothing_set_is_no_problem() -> None:
+    settings = read_settings({})
+    assert settings.problems == ()
+    assert settings.allowance == Allowance(usd=1.0, tokens=200_000, seconds=600.0)
+
+
+def test_what_is_set_holds() -> None:
+    settings = read_settings(
+        {
+            "MASSGEN_MCP_MAX_USD": "0.25",
+            "MASSGEN_MCP_MAX_TOKENS": "1",
+            "MASSGEN_MCP_MAX_SECONDS": " 0.5 ",
+            "MASSGEN_MCP_STATE_DIR": "/state",
+            "MASSGEN_MCP_TEAM": "fast",
+        }
+    )
+    assert settings.problems == ()
+    assert settings.allowance == Allowance(usd=0.25, tokens=1, seconds=0.5)
+    assert (settings.state_dir, settings.team) == (Path("/state"), "fast")
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "1e400", "0", "-1", "many", "0.5"])
+def test_a_token_limit_is_a_whole_and_finite_number_or_its_default_holds(text: str) -> None:
+    settings = read_settings({"MASSGEN_MCP_MAX_TOKENS": text})
+    assert settings.allowance.tokens == 200_000
+    assert settings.problems == ("MASSGEN_MCP_MAX_TOKENS is not a number of at least 1; 200000 holds.",)
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "1e400", "0", "-1", "much"])
+def test_limits_of_money_and_time_are_finite_and_above_zero_or_their_defaults_hold(text: str) -> None:
+    settings = read_settings({"MASSGEN_MCP_MAX_USD": text, "MASSGEN_MCP_MAX_SECONDS": text})
+    assert settings.allowance == Allowance(usd=1.0, tokens=200_000, seconds=600.0)
+    assert settings.problems == (
+        "MASSGEN_MCP_MAX_USD is not a number above zero; 1 holds.",
+        "MASSGEN_MCP_MAX_SECONDS is not a number above zero; 600 holds.",
+    )
