@@ -119,7 +119,7 @@ async def test_what_was_used_replaces_what_was_set_aside():
 
 async def test_where_a_price_is_not_known_a_token_limit_holds_instead():
     budget = Budget(usd=1.0, unpriced_tokens=15)
-    await budget.reserve(Estimate(tokens=10))
+    budget.settle(await budget.reserve(Estimate(tokens=10)), Usage(requests=1, input=10))
     assert budget.unpriced
     with pytest.raises(BudgetSpent, match="15 tokens"):
         await budget.reserve(Estimate(tokens=10))
@@ -127,7 +127,7 @@ async def test_where_a_price_is_not_known_a_token_limit_holds_instead():
 
 async def test_a_token_limit_of_ones_own_holds_for_models_without_a_price_too():
     budget = Budget(tokens=100, unpriced_tokens=15)
-    await budget.reserve(Estimate(tokens=50))
-    await budget.reserve(Estimate(tokens=50))
+    for _ in range(2):
+        budget.settle(await budget.reserve(Estimate(tokens=50)), Usage(requests=1, input=50))
     with pytest.raises(BudgetSpent, match="100 tokens"):
         await budget.reserve(Estimate(tokens=1))

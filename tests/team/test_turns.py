@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from itertools import pairwise
 from random import Random
 from typing import Any, TypeAlias
@@ -108,6 +108,11 @@ class Tools:
         return ToolResult(call_id=call.id, content="seen")
 
 
+def anywhere(spec: AgentSpec) -> AbstractAsyncContextManager[None]:
+    del spec
+    return nullcontext()
+
+
 class Stage:
     """A team whose agents and tools are given, and what was asked of them."""
 
@@ -126,6 +131,7 @@ class Stage:
         self.models: list[Model] = []
         self.journal = MemoryJournal()
         self.shown: list[tuple[str, str]] = []
+        self.place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = anywhere
 
     async def run(self, log: RunLog | None = None) -> Ended:
         specs = tuple(
@@ -144,7 +150,7 @@ class Stage:
             settings=self.settings,
             limits=self.limits,
         )
-        ports = Ports(clock=SystemClock(), random=Random(1), open_backend=self._open)
+        ports = Ports(clock=SystemClock(), random=Random(1), open_backend=self._open, place=self.place)
         kept = log or await self.journal.begin("run", question="q", team="t", body={})
         events = EventLog(kept)
         events.watch_activity = lambda agent, tail: self.shown.append((agent, tail))
@@ -410,3 +416,121 @@ async def test_another_process_can_ask_a_run_to_stop():
     ended = await stage.run()
     assert ended.outcome.status == "cancelled"
     assert "from next door" in ended.outcome.why
+
+
+async def test_who_queues_for_a_place_holds_no_budget_and_loses_nothing_when_stopped():
+    queued = anyio.Event()
+
+    @asynccontextmanager
+    async def place(spec: AgentSpec) -> AsyncGenerator[None]:
+        if spec.id == "b":
+            queued.set()
+            await anyio.sleep_forever()
+        yield
+
+    async def cancelling(request: Request) -> Reply:
+        del request
+        await queued.wait()
+        stage.team.cancel("enough")
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    stage = Stage(a=[cancelling], b=[answer("5")])
+    stage.place = place
+    stage.limits = Limits(tokens=6_000)
+    await stage.run()
+    seat = stage.team.seats["b"]
+    assert (seat.usage, seat.lost, seat.attempts, seat.retries) == (Usage(), Usage(), 0, 0)
+    begun = [record for record in await stage.journal.read("run") if record.kind == "CallStarted"]
+    assert [record.body["agent"] for record in begun] == ["a"]
+    assert stage.team.seats["a"].lost.requests == 1
+
+
+async def test_a_request_that_broke_by_a_defect_gives_back_what_was_set_aside():
+    stage = Stage(a=[KeyError("ours")], b=[answer("4")])
+    stage.limits = Limits(requests=2)
+    await stage.run()
+    assert stage.team.budget.spent.requests == 2
+
+
+async def test_time_that_is_over_before_the_first_try_is_no_retry():
+    stage = Stage(a=[BackendError("down", kind="network", connected=False)] * 5)
+    stage.limits = Limits(seconds=0.001)
+    await stage.run()
+    assert stage.team.seats["a"].retries >= 0
+
+
+HUGE = "x" * 20_000
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        ToolCall(id="s", name="nothing", arguments=json.dumps({"text": HUGE})),
+        ToolCall(id="s", name="new_answer", arguments=json.dumps({"conclusion": HUGE})),
+        ToolCall(id="s", name="new_answer", arguments=HUGE),
+    ],
+    ids=["unknown", "refused", "no json"],
+)
+async def test_huge_arguments_that_nobody_used_are_not_sent_back(stray: ToolCall):
+    look = ToolCall(id="l", name="look", arguments=json.dumps({"text": HUGE}))
+    usage = Usage(requests=1, input=10, output=10)
+    stage = Stage(a=[Reply(calls=(stray, look), native={"all": HUGE}, usage=usage), answer("4")])
+    stage.tools["a"] = Tools()
+    ended = await stage.run()
+    assert ended.outcome.answer is not None
+    echoed, results = stage.asked["a"][1].messages[-2:]
+    assert echoed.native is None
+    assert list(json.loads(echoed.calls[0].arguments)) == ["cut"]
+    assert len(echoed.calls[0].arguments) < 2_500
+    assert echoed.calls[1] == look
+    assert [result.call_id for result in results.results] == ["s", "l"]
+
+
+async def test_a_call_that_was_taken_begins_a_new_row_of_slips():
+    usage = Usage(requests=1, input=10, output=10)
+    stray = Reply(calls=(ToolCall(id="s", name="nothing", arguments="{}"),), usage=usage)
+    stage = Stage(a=[stray, stray, call("look"), stray, stray, answer("4")])
+    stage.tools["a"] = Tools()
+    assert (await stage.run()).outcome.status == "completed"
+
+
+async def test_once_answering_has_closed_a_running_vote_turn_offers_no_answer_any_more():
+    closed = anyio.Event()
+
+    async def look() -> None:
+        await closed.wait()
+
+    stage = Stage(
+        strategy="vote",
+        a=[answer("4"), vote_for("5."), answer("final")],
+        b=[
+            answer("5"),
+            call("look"),
+            Reply(text="Better: 7", usage=Usage(requests=1, input=1)),
+            vote_for("4."),
+        ],
+        c=[answer("6"), vote_for("4.")],
+    )
+    stage.tools["b"] = Tools(look)
+    stage.limits = Limits(seconds=2.0)
+    votes = 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(open_when_closed, stage, closed)
+        votes = len((await stage.run()).outcome.votes)
+    reminded = stage.asked["b"][3]
+    assert reminded.tool_choice == "vote"
+    assert "new_answer" not in reminded.messages[-1].text
+    assert votes == 3
+
+
+async def open_when_closed(stage: Stage, closed: anyio.Event) -> None:
+    """Open the gate when the journal says that answering has closed."""
+    while not hasattr(stage, "team"):
+        await anyio.lowlevel.checkpoint()
+    with stage.team.log.listen() as records:
+        async for record in records:
+            if record.kind == "Notice" and record.body["event"] == "AnsweringClosed":
+                break
+    await anyio.wait_all_tasks_blocked()
+    closed.set()
