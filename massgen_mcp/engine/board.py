@@ -96,7 +96,6 @@ class Settings:
     """Answers one agent may give in all; the first is one of them."""
     max_answers_global: int | None = None
     skip_voting: bool = False
-    max_slips: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.clock import Clock
 from massgen_mcp.engine import Board, Member, Settings
-from massgen_mcp.errors import JournalError, MassgenError, RunNotFound
+from massgen_mcp.errors import JournalError, MassgenError
 from massgen_mcp.journal import Journal, MemoryJournal, RunLog, RunRow, read_intact, summarise
 from massgen_mcp.runs.ask import Allowance, Ask
 from massgen_mcp.runs.catalogue import fitting
@@ -32,6 +32,7 @@ from massgen_mcp.runs.shape import finished_result
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec, EventLog, Limits, Ports, TeamRun, TeamSpec
 from massgen_mcp.team.prompts import PROMPTS_VERSION
+from massgen_mcp.team.spec import no_queue
 from massgen_mcp.telemetry import run_span
 
 __all__ = ["ResolvedTeam", "Runs", "Teams", "World"]
@@ -115,7 +116,7 @@ class World:
     prices: Prices
     open_journal: Callable[[], Awaitable[Journal]]
     open_backend: Callable[[AgentSpec], Awaitable[ModelBackend]]
-    place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] | None = None
+    place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = no_queue
     """Where requests queue for servers that take only so many at once."""
     random: Callable[[], Random] = lambda: Random(system_secrets.randbits(64))  # noqa: S311 - seeded from the system's
     max_runs: int = 16
@@ -167,10 +168,12 @@ class Runs:
         now = self._world.clock.now()
         today = now - now % 86_400
         journal = await self.journal()
-        rows = [row for row in await journal.rows(limit=_COUNTED) if row.started >= today]
-        read = [(row, (await read_intact(journal, row.run_id))[0]) for row in rows]
-        spent = [summarise(records, state=row.state).usage.cost_usd for row, records in read]
-        return round(sum(cost or 0.0 for cost in spent), 6)
+        spent = 0.0
+        for row in await journal.rows(limit=_COUNTED):
+            if row.started >= today:
+                records, _ = await read_intact(journal, row.run_id)
+                spent += summarise(records, state=row.state).usage.cost_usd or 0.0
+        return round(spent, 6)
 
     async def start(self, ask: Ask) -> RunHandle:
         """Put a question to a team. The run goes on by itself from here.
@@ -183,25 +186,26 @@ class Runs:
         self._keep_secret(team)
         random = self._world.random()
         spec = _spec(ask, team, random)
-        journal = await self.journal() if team.journalled else MemoryJournal(clock=self._world.clock)
+        journal = await self.journal() if team.journalled else self._unkept()
         log, usual = await self._begin(spec, team, random, journal)
-        ports = Ports(clock=self._world.clock, random=random, open_backend=self._world.open_backend)
-        if self._world.place is not None:
-            ports = replace(ports, place=self._world.place)
+        ports = Ports(
+            clock=self._world.clock,
+            random=random,
+            open_backend=self._world.open_backend,
+            place=self._world.place,
+        )
         run = TeamRun(
             spec, ports=ports, prices=self._world.prices, log=EventLog(log, redact=self._world.secrets.redact)
         )
         info = TeamInfo(name=team.name, why=team.why)
-        handle = RunHandle(
-            run,
-            team=info,
-            warnings=list(team.warnings),
-            usual_seconds=usual,
-            journal=journal,
-        )
-        self._remember(handle)
+        handle = RunHandle(run, team=info, warnings=list(team.warnings), usual_seconds=usual, journal=journal)
+        self._handles[handle.run_id] = handle
         self._tasks.start_soon(self._drive, handle)
         return handle
+
+    def _unkept(self) -> Journal:
+        """The journal of a team that wants none on disk; what is shown of it is redacted all the same."""
+        return MemoryJournal(clock=self._world.clock, redact=self.secrets.redact_value)
 
     def _keep_secret(self, team: ResolvedTeam) -> None:
         """Know every secret of the team before a word of the question is written down."""
@@ -216,17 +220,6 @@ class Runs:
     def live(self, run_id: str) -> RunHandle | None:
         """The handle of a run of this process, in motion or lately over."""
         return self._handles.get(run_id)
-
-    async def latest_id(self) -> str:
-        """The newest run's name.
-
-        Raises:
-            RunNotFound: there is none yet.
-        """
-        rows = await self.rows(limit=1)
-        if not rows:
-            raise RunNotFound("There are no runs yet. Call ask_team first. Nothing was spent.")
-        return rows[0].run_id
 
     async def result(self, run_id: str) -> RunResult:
         """What is known of a run, of this process or any other on the same state folder.
@@ -382,9 +375,6 @@ class Runs:
                 "phase": "",
             }
         )
-
-    def _remember(self, handle: RunHandle) -> None:
-        self._handles[handle.run_id] = handle
 
     def _forget(self) -> None:
         over = [run_id for run_id, handle in self._handles.items() if handle.result is not None]

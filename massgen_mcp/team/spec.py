@@ -17,7 +17,7 @@ from massgen_mcp.clock import Clock
 from massgen_mcp.engine import AgentId, Settings
 from massgen_mcp.tools.toolset import Toolset
 
-__all__ = ["AgentSpec", "Limits", "Ports", "TeamSpec"]
+__all__ = ["AgentSpec", "Limits", "Ports", "TeamSpec", "no_queue"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,8 @@ class TeamSpec:
     """The resolved configuration, secrets as references: what the journal keeps."""
 
 
-def _free(spec: AgentSpec) -> AbstractAsyncContextManager[None]:
+def no_queue(spec: AgentSpec) -> AbstractAsyncContextManager[None]:
+    """The place of a backend that takes any number of requests at once."""
     del spec
     return nullcontext()
 
@@ -88,6 +89,6 @@ class Ports:
     clock: Clock
     random: Random
     open_backend: Callable[[AgentSpec], Awaitable[ModelBackend]]
-    place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = _free
+    place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = no_queue
     """Held while a request is under way: a local server takes only so many at once. Waiting for it counts
     against the run's time only."""

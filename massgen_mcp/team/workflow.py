@@ -262,15 +262,12 @@ def _json_object(text: str, *, whole: bool) -> dict[str, Any] | None:
     return None
 
 
-def constrained_schema(wanted: Wanted, *, content_limit: int | None = None) -> dict[str, Any]:
+def constrained_schema(wanted: Wanted) -> dict[str, Any]:
     """The JSON Schema of the one object a `json_schema` backend must reply with.
 
     Where both an answer and a vote are open, `action` says which is meant.
     """
-    text: dict[str, Any] = {"type": "string"}
-    if content_limit is not None:
-        text = {"type": "string", "maxLength": content_limit}
-    answer = {"content": text, "conclusion": {"type": "string", "maxLength": 80}}
+    answer = {"content": {"type": "string"}, "conclusion": {"type": "string", "maxLength": 80}}
     labels = list(wanted.labels)
     add = sorted({*wanted.labels, *wanted.others})
     vote = {

@@ -345,7 +345,7 @@ class _Interrupted(ScriptedTeam):
 
     async def _answered(self) -> None:
         assert self.runs is not None
-        handle = self.runs.live(await self.runs.latest_id())
+        handle = self.runs.live((await self.runs.rows(limit=1))[0].run_id)
         assert handle is not None
         with handle.listen() as records, anyio.fail_after(10):
             async for record in records:

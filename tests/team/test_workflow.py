@@ -241,7 +241,7 @@ def test_tools_of_an_agent_without_functions_still_run():
 def test_the_constrained_schema_allows_what_is_wanted_and_nothing_else(
     wanted: Wanted, valid: object, invalid: object
 ):
-    schema = constrained_schema(wanted, content_limit=100)
+    schema = constrained_schema(wanted)
     jsonschema.validate(valid, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(invalid, schema)
