@@ -19,6 +19,7 @@ __all__ = [
     "Finish",
     "Image",
     "Message",
+    "ObservedCall",
     "ReasoningDelta",
     "Reply",
     "Request",
@@ -175,6 +176,15 @@ class ReasoningDelta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedCall:
+    """An agent runtime uses a tool of its own: nothing for us to run, something to show."""
+
+    name: str
+    detail: str = ""
+    """What it is used on, in a few words: a command, a path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restarted:
     """The request is sent again: what streamed before is void."""
 
@@ -182,7 +192,7 @@ class Restarted:
     why: str
 
 
-Delta: TypeAlias = TextDelta | ReasoningDelta | Restarted | Reply
+Delta: TypeAlias = TextDelta | ReasoningDelta | ObservedCall | Restarted | Reply
 """A stream of deltas ends in exactly one `Reply`, or raises `BackendError`."""
 
 

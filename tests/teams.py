@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeAlias
@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 import anyio
 from anyio.abc import TaskGroup
 
-from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.base import Backend
 from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.options import Options, Price
 from massgen_mcp.backends.prices import Prices
@@ -39,8 +39,9 @@ from massgen_mcp.journal import Journal, MemoryJournal
 from massgen_mcp.messages import Delta, Reply, Request, TextDelta, ToolCall
 from massgen_mcp.runs import Allowance, Ask, ResolvedTeam, Runs, World
 from massgen_mcp.secrets import Secrets
-from massgen_mcp.team import AgentSpec
-from massgen_mcp.tools.toolset import NoTools
+from massgen_mcp.team import AgentSpec, TeamSpec
+from massgen_mcp.team.spec import Tell, Workshop
+from massgen_mcp.tools.toolset import NoTools, Toolset
 from massgen_mcp.usage import Usage
 
 __all__ = ["After", "Script", "ScriptedTeam", "Step", "scripted_runs", "scripted_team"]
@@ -113,7 +114,7 @@ class ScriptedTeam:
         assert self.journal is not None
         return self.journal
 
-    async def _open_backend(self, spec: AgentSpec) -> ModelBackend:
+    async def _open_backend(self, spec: AgentSpec) -> Backend:
         return _ScriptedBackend(spec.id, self)
 
     # The port `Teams`.
@@ -135,7 +136,6 @@ class ScriptedTeam:
                     id=name,
                     info=_ROW,
                     options=Options(type="scripted", model=f"{name}-model", price=self._price()),
-                    toolset=NoTools(),
                 )
                 for name in names
             ),
@@ -245,3 +245,20 @@ def _label(text: str, request: Request) -> str:
     """The label of the answer that holds the text; the text itself if none does."""
     shown = request.brief.answers if request.brief else ()
     return next((label for label, _, content in shown if text in content), text)
+
+
+def workshop_of(
+    tools: Mapping[str, Toolset],
+) -> Callable[[str, TeamSpec, Tell], AbstractAsyncContextManager[Workshop]]:
+    """The port of a workshop that holds these tools by agent, and none for others."""
+
+    class Bench:
+        async def toolset(self, agent: str) -> Toolset:
+            await anyio.lowlevel.checkpoint()
+            return tools.get(agent, NoTools())
+
+    @asynccontextmanager
+    async def open_workshop(run_id: str, spec: TeamSpec, tell: Tell) -> AsyncGenerator[Workshop]:
+        yield Bench()
+
+    return open_workshop

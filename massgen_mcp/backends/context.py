@@ -21,7 +21,8 @@ __all__ = ["BackendContext"]
 class BackendContext:
     """Everything a backend needs beyond its options.
 
-    Every backend's module has `async def connect(options: Options, context: BackendContext) -> ModelBackend`.
+    Every backend's module has `async def connect(options: Options, context: BackendContext) -> ModelBackend`, or `AgentRuntime`
+    where the row says `kind="runtime"`.
     """
 
     info: BackendInfo
@@ -36,5 +37,7 @@ class BackendContext:
     """The variable behind the `api_key` of the team file, where it names one."""
     seed: int = 0
     """Differs per agent, for models that sample with a seed."""
+    workspace: Path | None = None
+    """The agent's own folder, where it has one: runtimes work in it."""
     cache_dir: Path | None = None
     """A folder for what may be made again, such as assembled weights."""

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.base import Backend
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.options import Options
 from massgen_mcp.errors import BackendError
@@ -14,7 +14,7 @@ from massgen_mcp.errors import BackendError
 __all__ = ["open_backend"]
 
 
-async def open_backend(options: Options, context: BackendContext) -> ModelBackend:
+async def open_backend(options: Options, context: BackendContext) -> Backend:
     """The backend of the context's row: its module's `connect`, called with the options.
 
     Raises:
@@ -34,5 +34,5 @@ async def open_backend(options: Options, context: BackendContext) -> ModelBacken
     if context.api_key:
         context.secrets.add(context.api_key, info.env[0] if info.env else f"{info.type}.api_key")
     module = importlib.import_module(f"massgen_mcp.backends.{info.module}")
-    connect: Callable[[Any, BackendContext], Awaitable[ModelBackend]] = module.connect
+    connect: Callable[[Any, BackendContext], Awaitable[Backend]] = module.connect
     return await connect(options, context)

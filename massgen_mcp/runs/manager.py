@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from massgen_mcp import __version__
-from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.base import Backend
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.clock import Clock
 from massgen_mcp.engine import Board, Member, Settings
@@ -115,7 +115,7 @@ class World:
     teams: Teams
     prices: Prices
     open_journal: Callable[[], Awaitable[Journal]]
-    open_backend: Callable[[AgentSpec], Awaitable[ModelBackend]]
+    open_backend: Callable[[AgentSpec], Awaitable[Backend]]
     place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = no_queue
     """Where requests queue for servers that take only so many at once."""
     random: Callable[[], Random] = lambda: Random(system_secrets.randbits(64))  # noqa: S311 - seeded from the system's

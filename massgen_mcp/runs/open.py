@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.base import Backend
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.open import open_backend
 from massgen_mcp.backends.pool import Pool
@@ -93,7 +93,7 @@ async def open_runs(
 
     _learn_keys(environment, secrets)
 
-    async def open_one(spec: AgentSpec) -> ModelBackend:
+    async def open_one(spec: AgentSpec) -> Backend:
         context = BackendContext(
             info=spec.info,
             pool=pool,

@@ -15,7 +15,6 @@ from massgen_mcp.errors import ConfigError, RequestRefused
 from massgen_mcp.runs.ask import Allowance
 from massgen_mcp.runs.manager import ResolvedTeam
 from massgen_mcp.team import AgentSpec
-from massgen_mcp.tools.toolset import NoTools
 
 __all__ = ["agent_spec", "allowance_of", "engine_settings", "ready_team"]
 
@@ -66,7 +65,6 @@ def agent_spec(agent: AgentConfig, environment: Environment, *, number: int) -> 
         id=agent.id,
         info=BACKENDS[agent.backend.type],
         options=agent.backend,
-        toolset=NoTools(),
         system_message=agent.instructions,
         weight=agent.weight,
         seed=number + 1,

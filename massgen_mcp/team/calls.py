@@ -8,12 +8,12 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.base import AgentRuntime, Backend, ModelBackend, RuntimeTurn, TurnTools
 from massgen_mcp.backends.prices import Prices, reported_stands
 from massgen_mcp.backends.retry import ask
 from massgen_mcp.engine import Turn
 from massgen_mcp.errors import BackendError
-from massgen_mcp.messages import Delta, ReasoningDelta, Reply, Request, Restarted, TextDelta
+from massgen_mcp.messages import Delta, ObservedCall, ReasoningDelta, Reply, Request, Restarted, TextDelta
 from massgen_mcp.team.budget import Budget, Estimate, Reservation
 from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.seat import Seat
@@ -78,8 +78,10 @@ class Caller:
         """A number for the next request or tool call of this turn."""
         return next(self._numbers)
 
-    async def request(self, seat: Seat, turn: Turn, request: Request) -> Reply:
+    async def request(self, seat: Seat, turn: Turn, request: Request, tools: TurnTools) -> Reply:
         """One reply, journalled before it is returned, and paid for.
+
+        Of an agent runtime that is a whole turn, in which it uses `tools` by itself.
 
         Raises:
             BudgetSpent: there is nothing left for it; nothing was sent.
@@ -90,28 +92,40 @@ class Caller:
         estimate = await self._estimate(seat, request)
         # The place comes first: who queues for one holds no money, and loses none when stopped.
         async with self._ports.place(seat.spec):
-            number, reply, usage = await self._paid(seat, seat.backend, turn, request, estimate)
+            number, reply, usage = await self._paid(seat, seat.backend, turn, request, tools, estimate)
         await self._log.append(
             "CallReplied", reply_body(seat.spec.id, reply, usage), turn=turn.id, call=number
         )
         return reply
 
     async def _paid(
-        self, seat: Seat, backend: ModelBackend, turn: Turn, request: Request, estimate: Estimate
+        self,
+        seat: Seat,
+        backend: Backend,
+        turn: Turn,
+        request: Request,
+        tools: TurnTools,
+        estimate: Estimate,
     ) -> tuple[int, Reply, Usage]:
         """The reply under its number, with what it used. However it ends, what was set aside is settled."""
         reservation = await self._budget.reserve(estimate)
         number = self.next_call()
-        started = {
+        started: dict[str, Any] = {
             "agent": seat.spec.id,
             "digest": request.digest(),
             "reserved_tokens": estimate.tokens,
             "reserved_usd": estimate.usd,
         }
+        model: ModelBackend
+        if isinstance(backend, AgentRuntime):
+            started |= {"session": backend.session}
+            model = RuntimeTurn(backend, tools)
+        else:
+            model = backend
         self._tries = 0
         try:
             await self._log.append("CallStarted", started, turn=turn.id, call=number)
-            reply = await self._ask(seat, backend, request, reservation)
+            reply = await self._ask(seat, model, request, reservation)
             usage = await self._price(seat, request, reply)
         except BackendError as error:
             await self._failed(seat, turn, number, reservation, error)
@@ -133,6 +147,8 @@ class Caller:
             match delta:
                 case TextDelta(text=text) | ReasoningDelta(text=text):
                     self._log.activity(agent, text)
+                case ObservedCall(name=name, detail=detail):
+                    self._log.activity(agent, f"[{name}: {detail}] " if detail else f"[{name}] ")
                 case Restarted(attempt=attempt, why=why):
                     self._tries = attempt
                     self._log.activity(agent, f"[attempt {attempt}: {why}] ", fresh=True)

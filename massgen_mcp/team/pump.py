@@ -42,7 +42,7 @@ from massgen_mcp.team.calls import Caller
 from massgen_mcp.team.inbox import Inbox
 from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.seat import Seat
-from massgen_mcp.team.spec import Ports, TeamSpec
+from massgen_mcp.team.spec import Ports, TeamSpec, Workshop
 from massgen_mcp.team.turn import TurnInMotion
 from massgen_mcp.telemetry import turn_span
 from massgen_mcp.text import new_tag
@@ -103,24 +103,29 @@ class TeamRun:
         """
         self._began = self._ports.clock.monotonic()
         try:
-            return await self._drive()
+            async with self._ports.open_workshop(self.log.run_id, self.spec, self._told) as workshop:
+                return await self._drive(workshop)
         except BaseExceptionGroup as group:
             raise _cause(group) from group
         finally:
             await self._close()
 
-    async def _drive(self) -> Ended:
+    def _told(self, agent: str, words: str) -> None:
+        """What an agent's tools are doing is something to show, like its own words."""
+        self.log.activity(agent, f"[{words}] ")
+
+    async def _drive(self, workshop: Workshop) -> Ended:
         ended: Ended | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._keep_time)
             tasks.start_soon(self._watch)
-            ended = Ended(outcome=await self._pump(tasks), board=self.board, seconds=self.seconds)
+            ended = Ended(outcome=await self._pump(tasks, workshop), board=self.board, seconds=self.seconds)
             tasks.cancel_scope.cancel()
         if ended is None:
             raise AssertionError
         return ended
 
-    async def _pump(self, tasks: TaskGroup) -> Outcome:
+    async def _pump(self, tasks: TaskGroup, workshop: Workshop) -> Outcome:
         step = self._strategy.start(self.board)
         while True:
             rounds = self.board.round
@@ -128,7 +133,7 @@ class TeamRun:
             for command in step.commands:
                 match command:
                     case StartTurn(turn=turn):
-                        await self._start(turn, tasks)
+                        await self._start(turn, tasks, workshop)
                     case StopTurn(agent=agent, turn=turn_id):
                         await self._stop(agent, turn_id)
                     case Notify(turn=turn_id):
@@ -150,7 +155,7 @@ class TeamRun:
 
     # Turns.
 
-    async def _start(self, turn: Turn, tasks: TaskGroup) -> None:
+    async def _start(self, turn: Turn, tasks: TaskGroup, workshop: Workshop) -> None:
         body = {"agent": turn.agent, "kind": turn.kind, "ballot": turn.ballot, "shown": list(turn.shown)}
         await self.log.append("TurnStarted", body, turn=turn.id)
         seat = self.seats[turn.agent]
@@ -166,6 +171,7 @@ class TeamRun:
             caller=Caller(
                 log=self.log, budget=self.budget, ports=self._ports, prices=self._prices, deadline=deadline
             ),
+            workshop=workshop,
             tell=self._tell,
         )
         self._turns[turn.id] = motion
@@ -226,7 +232,7 @@ class TeamRun:
                     "revision": revision,
                     "content": event.content,
                     "conclusion": event.conclusion,
-                }
+                } | ({"snapshot": event.snapshot} if event.snapshot else {})
                 await self.log.append("AnswerGiven", body, turn=turn)
                 await self._turn_ended(agent, turn, "answer")
             case VoteCast():

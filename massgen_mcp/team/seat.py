@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.base import Backend
 from massgen_mcp.engine import AnswerId
 from massgen_mcp.messages import Message
 from massgen_mcp.team.spec import AgentSpec
+from massgen_mcp.tools.toolset import NoTools, Toolset
 from massgen_mcp.usage import Usage
 
 __all__ = ["AgentState", "Seat"]
@@ -24,7 +25,9 @@ class Seat:
 
     spec: AgentSpec
     label: str
-    backend: ModelBackend | None = None
+    backend: Backend | None = None
+    toolset: Toolset = field(default_factory=NoTools)
+    """Its tools, from its first turn on."""
     conversation: tuple[Message, ...] = ()
     """Of finished turns only: a stopped turn leaves no trace, so prefixes stay stable."""
     seen: frozenset[AnswerId] = frozenset()

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from pydantic import SecretStr
 
-from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.base import Backend
 from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.options import Options
 from massgen_mcp.clock import Clock
 from massgen_mcp.engine import AgentId, Settings
-from massgen_mcp.tools.toolset import Toolset
+from massgen_mcp.tools.toolset import NoTools, Toolset
 
-__all__ = ["AgentSpec", "Limits", "Ports", "TeamSpec", "no_queue"]
+__all__ = ["AgentSpec", "Limits", "Ports", "TeamSpec", "Tell", "Workshop", "no_queue", "no_tools"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSpec:
-    """One agent of a run. Its toolset lives as long as the run."""
+    """One agent of a run."""
 
     id: AgentId
     info: BackendInfo
     options: Options
-    toolset: Toolset
     system_message: str = ""
     weight: float = 1.0
     seed: int = 0
@@ -76,6 +75,34 @@ class TeamSpec:
     """The resolved configuration, secrets as references: what the journal keeps."""
 
 
+Tell: TypeAlias = Callable[[AgentId, str], None]
+"""Told what an agent's tools are doing, in a few words."""
+
+
+class Workshop(Protocol):
+    """Where the agents of a run get their tools, open for as long as the run."""
+
+    async def toolset(self, agent: AgentId) -> Toolset:
+        """That agent's tools, once they are up."""
+        ...
+
+
+class _Empty:
+    """The workshop of a team without tools."""
+
+    async def toolset(self, agent: AgentId) -> Toolset:
+        """None."""
+        del agent
+        return NoTools()
+
+
+@asynccontextmanager
+async def no_tools(run_id: str, spec: TeamSpec, tell: Tell) -> AsyncGenerator[Workshop]:
+    """A workshop in which there is nothing."""
+    del run_id, spec, tell
+    yield _Empty()
+
+
 def no_queue(spec: AgentSpec) -> AbstractAsyncContextManager[None]:
     """The place of a backend that takes any number of requests at once."""
     del spec
@@ -88,7 +115,9 @@ class Ports:
 
     clock: Clock
     random: Random
-    open_backend: Callable[[AgentSpec], Awaitable[ModelBackend]]
+    open_backend: Callable[[AgentSpec], Awaitable[Backend]]
     place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = no_queue
     """Held while a request is under way: a local server takes only so many at once. Waiting for it counts
     against the run's time only."""
+    open_workshop: Callable[[str, TeamSpec, Tell], AbstractAsyncContextManager[Workshop]] = no_tools
+    """The tools of the run of that id."""

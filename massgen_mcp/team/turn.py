@@ -1,5 +1,7 @@
 """One agent's turn: prompt, model requests, tool calls, until it ends in an answer or a vote.
 
+A model's calls are run between its requests; an agent runtime makes them itself, through `TurnInMotion.call`.
+
 Every request and tool call is journalled before it is made, every reply and result before it is used. Slips
 are answered as the coordination page says; an agent is never dropped for one.
 """
@@ -32,6 +34,7 @@ from massgen_mcp.team.calls import Caller
 from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.prompts import news_text, reminder_text
 from massgen_mcp.team.seat import Seat
+from massgen_mcp.team.spec import Workshop
 from massgen_mcp.team.workflow import (
     WORKFLOW_TOOLS,
     Cast,
@@ -47,6 +50,7 @@ from massgen_mcp.team.workflow import (
 )
 from massgen_mcp.telemetry import tool_span
 from massgen_mcp.text import shorten
+from massgen_mcp.tools.toolset import Situation
 
 __all__ = ["MAX_SLIPS", "MAX_TOOL_CALLS", "TurnInMotion"]
 
@@ -83,13 +87,16 @@ class TurnInMotion:
         matter: Matter,
         log: EventLog,
         caller: Caller,
+        workshop: Workshop,
         tell: Callable[[Event], None],
     ) -> None:
         self._seat = seat
         self._turn = turn
+        self._board = board
         self._matter = matter
         self._log = log
         self._caller = caller
+        self._workshop = workshop
         self._tell = tell
         start = brief_turn(seat, turn, board, matter)
         self._messages = list(start.messages)
@@ -100,6 +107,8 @@ class TurnInMotion:
         self._forced: str | None = None
         self._slips = _Slips()
         self._in_tools = False
+        self.ended_by: ToolCall | None = None
+        """The call that ended an agent runtime's turn."""
         self.out_of_budget = False
         """Whether the turn ended since nothing was left to spend."""
 
@@ -140,14 +149,15 @@ class TurnInMotion:
             )
 
     async def _work(self) -> Event:
+        await self._take_tools()
         while True:
-            reply = await self._caller.request(self._seat, self._turn, self._request())
+            reply = await self._caller.request(self._seat, self._turn, self._request(), self)
             self._messages.append(reply.message())
             decision = read_reply(reply, workflow=self._seat.spec.info.workflow, wanted=self._wanted)
             match decision:
                 case Submit():
                     self._close(reply, "Recorded.")
-                    return self._answer(decision.content, decision.conclusion)
+                    return await self._answer(decision.content, decision.conclusion)
                 case Cast() | Slip() if self._news:
                     end = self._tell_news(reply)
                 case Cast():
@@ -156,15 +166,27 @@ class TurnInMotion:
                 case UseTools():
                     end = await self._use_tools(decision.calls)
                 case Plain():
-                    end = self._plain(decision.text)
+                    end = await self._plain(decision.text)
                 case Slip():
                     end = await self._slip(reply, decision)
             if end is not None:
                 return end
 
+    async def _take_tools(self) -> None:
+        """The agent's tools, as they are for this turn; the first turn waits until they are up."""
+        seat = self._seat
+        seat.toolset = await self._workshop.toolset(seat.spec.id)
+        seat.warnings += [words for words in seat.toolset.warnings if words not in seat.warnings]
+        answers = [self._board.answer(answer_id) for answer_id in self._turn.shown]
+        shown = {self._board.label(answer): answer.snapshot for answer in answers if answer.snapshot}
+        await seat.toolset.begin(Situation(presents=self._presenting, shown=shown))
+        if not seat.conversation and seat.toolset.guidance:
+            opening = self._messages[0]
+            self._messages[0] = replace(opening, text=f"{opening.text}\n\n{seat.toolset.guidance}")
+
     def _request(self) -> Request:
         workflow = self._seat.spec.info.workflow
-        tools = self._seat.spec.toolset.specs
+        tools = self._seat.toolset.specs
         if workflow == "tools":
             tools = (*WORKFLOW_TOOLS, *tools)
         return Request(
@@ -178,9 +200,16 @@ class TurnInMotion:
 
     # How a turn ends.
 
-    def _answer(self, content: str, conclusion: str) -> Event:
+    async def _answer(self, content: str, conclusion: str) -> Event:
+        snapshot = await self._seat.toolset.snapshot()
         self._seat.state = "presented" if self._presenting else "answered"
-        return AnswerGiven(agent=self._turn.agent, turn=self._turn.id, content=content, conclusion=conclusion)
+        return AnswerGiven(
+            agent=self._turn.agent,
+            turn=self._turn.id,
+            content=content,
+            conclusion=conclusion,
+            snapshot=snapshot or None,
+        )
 
     def _vote(self, cast: Cast) -> Event:
         self._seat.state = "voted"
@@ -220,10 +249,10 @@ class TurnInMotion:
 
     # What does not end it yet.
 
-    def _plain(self, text: str) -> Event | None:
+    async def _plain(self, text: str) -> Event | None:
         if self._wanted.answer and not self._wanted.labels:
             self._keep()
-            return self._answer(fit_answer(text), fit_conclusion(conclusion_of(text)))
+            return await self._answer(fit_answer(text), fit_conclusion(conclusion_of(text)))
         self._slips.plain += 1
         if self._slips.plain > 1:
             return self._abstain("It replied in plain text twice instead of voting.")
@@ -264,27 +293,72 @@ class TurnInMotion:
         self._news = ""
 
     async def _use_tools(self, calls: tuple[ToolCall, ...]) -> Event | None:
-        if self._seat.tool_calls + len(calls) > MAX_TOOL_CALLS:
-            return self._fail(f"It made {MAX_TOOL_CALLS} tool calls without finishing.", "protocol")
-        known = {spec.name for spec in self._seat.spec.toolset.specs}
+        if why := self._exhausted(len(calls)):
+            return self._fail(why, "protocol")
+        known = {spec.name for spec in self._seat.toolset.specs}
         self._slips.calls = 0 if any(call.name in known for call in calls) else self._slips.calls + 1
         if self._slips.calls >= MAX_SLIPS:
             why = f"It called tools that are not there, such as {shorten(calls[0].name, 100)!r}."
             return self._abstain(why) if self._wanted.labels else self._fail(why, "protocol")
         self._shrink(())
+        self._enter_tools()
+        results = [await self._call(call) for call in calls]
+        if why := self._exhausted():
+            return self._fail(why, "protocol")
+        if self._news:
+            results[-1] = self._with_news(results[-1])
+        self._messages.append(Message(role="tool", results=tuple(results)))
+        return None
+
+    def _enter_tools(self) -> None:
+        """From now on news reach the agent with a tool's result, and its turn is not begun anew for them."""
         if not self._in_tools:
             self._in_tools = True
             self._tell(ToolLoopEntered(agent=self._turn.agent, turn=self._turn.id))
-        results = [await self._call(call) for call in calls]
+
+    def _with_news(self, result: ToolResult) -> ToolResult:
+        words, self._news = self._news, ""
+        return replace(result, content=f"{result.content}\n\n{words}") if words else result
+
+    # What an agent runtime calls in its own loop.
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Run one call of a runtime; `ended_by` says whether its turn is over with that."""
+        if self.ended_by is not None:
+            return ToolResult(call_id=call.id, content="Your turn is over. Stop now.", is_error=True)
+        if call.name not in {tool.name for tool in WORKFLOW_TOOLS}:
+            self._enter_tools()
+            result = await self._call(call)
+            if self._exhausted():
+                self.ended_by = call
+            return self._with_news(result)
+        decision = read_reply(Reply(calls=(call,)), workflow="tools", wanted=self._wanted)
+        match decision:
+            case Slip() if not self._news:
+                return self._runtime_slip(call, decision)
+            case Cast() | Slip() if self._news:
+                return self._with_news(ToolResult(call_id=call.id, content="Not recorded.", is_error=True))
+            case _:
+                self.ended_by = call
+                return ToolResult(call_id=call.id, content="Recorded. Your turn is over: stop now.")
+
+    def _runtime_slip(self, call: ToolCall, decision: Slip) -> ToolResult:
+        """Tell a runtime what was wrong. The slip that is one too many ends its turn."""
+        last = self._slips.calls + 1 >= MAX_SLIPS or (decision.vote and self._slips.votes)
+        if last:
+            self.ended_by = call
+        else:
+            self._slips.calls += 1
+            self._slips.votes += decision.vote
+        return ToolResult(call_id=call.id, content=decision.why, is_error=True)
+
+    def _exhausted(self, more: int = 0) -> str:
+        """Why the agent may not make so many more tool calls; empty while it may."""
+        if self._seat.tool_calls + more > MAX_TOOL_CALLS:
+            return f"It made {MAX_TOOL_CALLS} tool calls without finishing."
         if any(count > _STOP for count in self._seat.repeats.values()):
-            return self._fail(f"It made the same tool call {_STOP} times.", "protocol")
-        if self._news:
-            last = results[-1]
-            words = f"{last.content}\n\n{self._news}"
-            results[-1] = ToolResult(call_id=last.call_id, content=words, is_error=last.is_error)
-            self._news = ""
-        self._messages.append(Message(role="tool", results=tuple(results)))
-        return None
+            return f"It made the same tool call {_STOP} times."
+        return ""
 
     def _shrink(self, refused: Container[str]) -> None:
         """Don't send huge arguments back that nobody used: those of refused calls and of unknown tools.
@@ -292,7 +366,7 @@ class TurnInMotion:
         The provider's own items of the message hold them too, so they go with them.
         """
         message = self._messages[-1]
-        known = {spec.name for spec in (*WORKFLOW_TOOLS, *self._seat.spec.toolset.specs)}
+        known = {spec.name for spec in (*WORKFLOW_TOOLS, *self._seat.toolset.specs)}
         calls = tuple(
             _shrunk(call) if call.id in refused or call.name not in known else call for call in message.calls
         )
@@ -300,7 +374,7 @@ class TurnInMotion:
             self._messages[-1] = replace(message, calls=calls, native=None)
 
     async def _call(self, call: ToolCall) -> ToolResult:
-        toolset = self._seat.spec.toolset
+        toolset = self._seat.toolset
         self._seat.tool_calls += 1
         count = self._seat.repeats[call.name, call.arguments] = (
             self._seat.repeats.get((call.name, call.arguments), 0) + 1
@@ -318,10 +392,8 @@ class TurnInMotion:
         finished = {"agent": self._turn.agent, "result": result.content, "is_error": result.is_error}
         await self._log.append("ToolFinished", finished, turn=self._turn.id, call=number)
         if count >= _NUDGE:
-            words = (
-                f"{result.content}\n\nYou have made this very call {count} times; its result won't change."
-            )
-            return ToolResult(call_id=call.id, content=words, is_error=result.is_error)
+            words = f"You have made this very call {count} times; its result won't change."
+            return replace(result, content=f"{result.content}\n\n{words}")
         return result
 
 

@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from massgen_mcp.messages import ToolCall, ToolResult, ToolSpec
 
-__all__ = ["NoTools", "Toolset"]
+__all__ = ["NoTools", "Situation", "Toolset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What a turn means for an agent's tools."""
+
+    presents: bool = False
+    """The presenter's turn: the only one that may write to the project and run what planning held back."""
+    shown: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Label of an answer it may look at -> the snapshot that was taken with it."""
+    start: str = ""
+    """The snapshot its own workspace becomes before the turn; empty leaves the workspace as it is."""
 
 
 class Toolset(Protocol):
-    """The tools of one agent."""
+    """The tools of one agent, open for one run."""
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """The definitions, constant for a run."""
         ...
 
+    @property
+    def guidance(self) -> str:
+        """What the agent is told of its tools as a whole, in our own words; empty for nothing."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be had, such as a server that did not start, for the result."""
+        ...
+
     def idempotent(self, name: str) -> bool:
         """Whether a call of that tool may be repeated after a crash."""
         ...
 
+    async def begin(self, situation: Situation) -> None:
+        """A turn begins."""
+        ...
+
     async def call(self, call: ToolCall) -> ToolResult:
         """Run one call. Failures are results with `is_error`; only cancellation raises."""
+        ...
+
+    async def snapshot(self) -> str:
+        """Keep the workspace as it is now, under the name returned; empty without a workspace."""
         ...
 
 
@@ -30,12 +62,21 @@ class NoTools:
     """The toolset of an agent without tools."""
 
     specs: tuple[ToolSpec, ...] = ()
+    guidance = ""
+    warnings: tuple[str, ...] = ()
 
     def idempotent(self, name: str) -> bool:
         """No tool, so nothing to repeat."""
         del name
         return False
 
+    async def begin(self, situation: Situation) -> None:
+        """Nothing changes."""
+
     async def call(self, call: ToolCall) -> ToolResult:
         """There is no tool to run; say so."""
         return ToolResult(call_id=call.id, content=f"There is no tool named {call.name!r}.", is_error=True)
+
+    async def snapshot(self) -> str:
+        """There is no workspace."""
+        return ""

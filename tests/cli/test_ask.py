@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.base import Backend
 from massgen_mcp.errors import BackendError, ConfigError, JournalError, Problem
 from massgen_mcp.journal import Journal, open_journal
 from massgen_mcp.runs import Allowance, Ask, ResolvedTeam
@@ -336,7 +336,7 @@ class _Interrupted(ScriptedTeam):
             self.journal = await open_journal(self.folder, clock=self.clock)
         return await super()._open_journal()
 
-    async def _open_backend(self, spec: AgentSpec) -> ModelBackend:
+    async def _open_backend(self, spec: AgentSpec) -> Backend:
         if spec.id == "b":
             await self._answered()
             for number in self.signals:

@@ -16,7 +16,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.base import Backend
 from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.options import Options
 from massgen_mcp.backends.prices import Prices
@@ -43,7 +43,9 @@ from massgen_mcp.errors import BackendError
 from massgen_mcp.journal import MemoryJournal, Record, RunLog
 from massgen_mcp.messages import Delta, Reply, Request, TextDelta, ToolCall, ToolResult, ToolSpec
 from massgen_mcp.team import AgentSpec, Ended, EventLog, Limits, Ports, TeamRun, TeamSpec
+from massgen_mcp.tools.toolset import NoTools
 from massgen_mcp.usage import CostSource, Usage
+from tests.teams import workshop_of
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +109,7 @@ class Model:
         await anyio.lowlevel.checkpoint()
 
 
-class Tools:
+class Tools(NoTools):
     """One tool that takes its time."""
 
     specs: tuple[ToolSpec, ...] = (LOOK,)
@@ -170,7 +172,6 @@ class Schedule:
                     id=name,
                     info=ROW,
                     options=Options(type="scripted"),
-                    toolset=Tools(self.clock, self.chance),
                 )
                 for name in "abcde"[: pick.randint(1, 5)]
             ),
@@ -180,7 +181,7 @@ class Schedule:
         )
         self.cancel_after = pick.choice([None, None, None, 10.0, 40.0])
 
-    async def open_backend(self, spec: AgentSpec) -> ModelBackend:
+    async def open_backend(self, spec: AgentSpec) -> Backend:
         await self.clock.sleep(self.chance.uniform(0, 1))
         if self.chance.random() < 0.05:
             raise BackendError("its package is missing", kind="unavailable", connected=False)
@@ -189,7 +190,14 @@ class Schedule:
 
     async def run(self) -> tuple[Ended, TeamRun, list[Record]]:
         log: RunLog = await self.journal.begin("run", question="How many?", team="t", body={})
-        ports = Ports(clock=self.clock, random=self.chance, open_backend=self.open_backend)
+        ports = Ports(
+            clock=self.clock,
+            random=self.chance,
+            open_backend=self.open_backend,
+            open_workshop=workshop_of(
+                {agent.id: Tools(self.clock, self.chance) for agent in self.spec.agents}
+            ),
+        )
         run = TeamRun(self.spec, ports=ports, prices=cast("Prices", OnePrice()), log=EventLog(log))
         ended: Ended | None = None
         async with anyio.create_task_group() as tasks:

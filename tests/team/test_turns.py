@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import anyio
 import pytest
 
-from massgen_mcp.backends.base import ModelBackend
+from massgen_mcp.backends.base import Backend
 from massgen_mcp.backends.info import BackendInfo, Workflow
 from massgen_mcp.backends.options import Options
 from massgen_mcp.backends.prices import Prices
@@ -33,6 +33,7 @@ from massgen_mcp.messages import (
 from massgen_mcp.team import AgentSpec, Ended, EventLog, Limits, Ports, TeamRun, TeamSpec
 from massgen_mcp.tools.toolset import NoTools, Toolset
 from massgen_mcp.usage import Usage
+from tests.teams import workshop_of
 
 pytestmark = pytest.mark.anyio
 
@@ -89,7 +90,7 @@ class Model:
         await anyio.lowlevel.checkpoint()
 
 
-class Tools:
+class Tools(NoTools):
     """One tool, and what happens while it runs."""
 
     specs: tuple[ToolSpec, ...] = (LOOK,)
@@ -139,7 +140,6 @@ class Stage:
                 id=name,
                 info=self.info,
                 options=Options(type="test"),
-                toolset=self.tools.get(name, NoTools()),
             )
             for name in self.agents
         )
@@ -150,7 +150,13 @@ class Stage:
             settings=self.settings,
             limits=self.limits,
         )
-        ports = Ports(clock=SystemClock(), random=Random(1), open_backend=self._open, place=self.place)
+        ports = Ports(
+            clock=SystemClock(),
+            random=Random(1),
+            open_backend=self._open,
+            place=self.place,
+            open_workshop=workshop_of(self.tools),
+        )
         kept = log or await self.journal.begin("run", question="q", team="t", body={})
         events = EventLog(kept)
         events.watch_activity = lambda agent, tail: self.shown.append((agent, tail))
@@ -158,7 +164,7 @@ class Stage:
         with anyio.fail_after(10):
             return await self.team.drive()
 
-    async def _open(self, spec: AgentSpec) -> ModelBackend:
+    async def _open(self, spec: AgentSpec) -> Backend:
         model = Model(self.info, self.agents[spec.id], self.asked[spec.id])
         self.models.append(model)
         return model
