@@ -46,6 +46,7 @@ $(VENV)/demo: $(VENV)/base pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/dev: $(VENV)/base pyproject.toml constraints.txt
+	scripts/sandbox
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[local,demo-model]" --group dev
 	touch $@ $(VENV)/demo
 
