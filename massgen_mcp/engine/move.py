@@ -308,7 +308,13 @@ class Move:
             margin=tally.margin(chosen.id) if chosen else 0.0,
             votes=tally.votes,
             merged=tuple(group for group in groups if len(group) > 1),
-            dissent=tuple(found for group in groups if chosen and chosen.id not in group for found in group),
+            dissent=tuple(
+                found.id
+                for standing in tally.standings
+                if chosen and chosen not in standing.answers
+                for found in standing.answers
+                if rule != "synthesis" or winner is None or found.agent != winner.agent
+            ),
             saved=self.board.saved,
             why=why,
         )

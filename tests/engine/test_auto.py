@@ -212,6 +212,7 @@ def test_two_agents_that_split_get_a_synthesis_of_one_by_seed(votes: dict[str, s
         assert run.outcome.rule == "synthesis"
         assert run.outcome.winner == turn.agent
         assert text(run.outcome) == "where they differ"
+        assert not any(answer.startswith(turn.agent) for answer in run.outcome.dissent)
         assert run.started == 5
     assert writers == {"a", "b"}
 
