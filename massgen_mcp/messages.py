@@ -25,6 +25,7 @@ __all__ = [
     "Request",
     "Restarted",
     "Role",
+    "Spent",
     "TextDelta",
     "ToolCall",
     "ToolResult",
@@ -55,20 +56,22 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A picture or PDF shown to a model, by value."""
+
+    mime: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
     """What a call came back with, as the model will read it."""
 
     call_id: str
     content: str
     is_error: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """A picture or PDF shown to a model, by value."""
-
-    mime: str
-    data: bytes
+    images: tuple[Image, ...] = ()
+    """Shown with it, to a model that sees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +134,20 @@ def _plain(message: Message) -> list[Any]:
         message.role,
         message.text,
         [[call.id, call.name, call.arguments] for call in message.calls],
-        [[result.call_id, result.content, result.is_error] for result in message.results],
-        [[image.mime, hashlib.sha256(image.data).hexdigest()] for image in message.images],
+        [_plain_result(result) for result in message.results],
+        _digests(message.images),
         message.native,
     ]
+
+
+def _plain_result(result: ToolResult) -> list[Any]:
+    plain = [result.call_id, result.content, result.is_error]
+    # Left out where there are none, so that digests in older journals still hold.
+    return [*plain, _digests(result.images)] if result.images else plain
+
+
+def _digests(images: tuple[Image, ...]) -> list[list[str]]:
+    return [[image.mime, hashlib.sha256(image.data).hexdigest()] for image in images]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +198,13 @@ class ObservedCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What an agent runtime's turn has used so far, so that a budget can stop it on its way."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restarted:
     """The request is sent again: what streamed before is void."""
 
@@ -192,7 +212,7 @@ class Restarted:
     why: str
 
 
-Delta: TypeAlias = TextDelta | ReasoningDelta | ObservedCall | Restarted | Reply
+Delta: TypeAlias = TextDelta | ReasoningDelta | ObservedCall | Spent | Restarted | Reply
 """A stream of deltas ends in exactly one `Reply`, or raises `BackendError`."""
 
 

@@ -107,6 +107,26 @@ class Budget:
         self._open[reservation.number] = replace(reservation, requests=requests)
         return True
 
+    def grow(self, reservation: Reservation, tokens: int) -> None:
+        """Set aside more for a turn under way that has used so many tokens by now.
+
+        Raises:
+            BudgetSpent: that is more than there is beside what is spent; the turn has to stop.
+        """
+        held = self.held(reservation)
+        if tokens <= held.estimate.tokens:
+            return
+        usd = held.estimate.usd
+        grown = Estimate(
+            tokens=tokens, usd=None if usd is None else usd * tokens / max(1, held.estimate.tokens)
+        )
+        self._open[reservation.number] = replace(held, estimate=grown)
+        self._check((), grown)
+
+    def held(self, reservation: Reservation) -> Reservation:
+        """What is set aside by now for what was reserved then."""
+        return self._open.get(reservation.number, reservation)
+
     def settle(self, reservation: Reservation, usage: Usage) -> None:
         """Replace what was set aside by what was used, and let those who wait for it try again."""
         self._open.pop(reservation.number, None)

@@ -13,7 +13,16 @@ from massgen_mcp.backends.prices import Prices, reported_stands
 from massgen_mcp.backends.retry import ask
 from massgen_mcp.engine import Turn
 from massgen_mcp.errors import BackendError
-from massgen_mcp.messages import Delta, ObservedCall, ReasoningDelta, Reply, Request, Restarted, TextDelta
+from massgen_mcp.messages import (
+    Delta,
+    ObservedCall,
+    ReasoningDelta,
+    Reply,
+    Request,
+    Restarted,
+    Spent,
+    TextDelta,
+)
 from massgen_mcp.team.budget import Budget, Estimate, Reservation
 from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.seat import Seat
@@ -149,6 +158,8 @@ class Caller:
                     self._log.activity(agent, text)
                 case ObservedCall(name=name, detail=detail):
                     self._log.activity(agent, f"[{name}: {detail}] " if detail else f"[{name}] ")
+                case Spent(usage=usage):
+                    self._budget.grow(reservation, usage.tokens)
                 case Restarted(attempt=attempt, why=why):
                     self._tries = attempt
                     self._log.activity(agent, f"[attempt {attempt}: {why}] ", fresh=True)
@@ -211,7 +222,7 @@ class Caller:
 
     def _stopped(self, seat: Seat, reservation: Reservation) -> None:
         """A request cut off on its way can't be fetched again: it counts as lost, at what was set aside."""
-        estimate, lost = reservation.estimate, Usage()
+        estimate, lost = self._budget.held(reservation).estimate, Usage()
         if self._tries:
             lost = Usage(requests=self._tries, input=estimate.tokens, cost_usd=estimate.usd)
         self._budget.settle(reservation, lost)

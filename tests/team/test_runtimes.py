@@ -25,6 +25,7 @@ from massgen_mcp.messages import (
     ObservedCall,
     Reply,
     Request,
+    Spent,
     TextDelta,
     ToolCall,
     ToolResult,
@@ -41,7 +42,7 @@ ROW = BackendInfo(
 )
 VOTE = ToolCall(id="", name="vote", arguments="")
 """A vote for the first label that is valid then."""
-Step: TypeAlias = ToolCall | str | ObservedCall | BackendError
+Step: TypeAlias = ToolCall | str | ObservedCall | Spent | BackendError
 _numbers = iter(range(10_000))
 
 
@@ -89,7 +90,7 @@ class Runtime:
                     yield TextDelta(text=step)
                 case BackendError():
                     raise step
-                case ObservedCall():
+                case ObservedCall() | Spent():
                     yield step
             if tools.ended_by is not None:
                 break
@@ -108,9 +109,9 @@ class Look(NoTools):
 
 
 class Stage:
-    def __init__(self, *, strategy: str = "auto", **agents: Sequence[Sequence[Step]]) -> None:
+    def __init__(self, *, limits: Limits | None = None, **agents: Sequence[Sequence[Step]]) -> None:
         self.runtimes = {name: Runtime(turns) for name, turns in agents.items()}
-        self.strategy = strategy
+        self.limits = limits or Limits()
         self.journal = MemoryJournal()
         self.shown: list[tuple[str, str]] = []
 
@@ -123,9 +124,9 @@ class Stage:
             agents=tuple(
                 AgentSpec(id=name, info=ROW, options=Options(type="test")) for name in self.runtimes
             ),
-            strategy=self.strategy,
+            strategy="auto",
             settings=Settings(seed=1),
-            limits=Limits(),
+            limits=self.limits,
         )
         ports = Ports(
             clock=SystemClock(),
@@ -230,3 +231,12 @@ async def test_a_failed_turn_is_tried_again_as_a_whole():
     ended = await stage.run()
     assert text_of(ended) == "4"
     assert stage.team.seats["a"].retries == 1
+
+
+async def test_a_turn_that_uses_more_than_there_is_stops_on_its_way():
+    spent = Spent(usage=Usage(requests=9, input=50_000, output=100))
+    stage = Stage(limits=Limits(tokens=20_000), a=[[spent, answer("4")]])
+    ended = await stage.run()
+    assert ended.outcome.stopped_by == "budget"
+    assert "20,000 tokens is used up" in stage.team.seats["a"].error
+    assert stage.team.seats["a"].lost.tokens == 50_100
