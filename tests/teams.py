@@ -114,7 +114,7 @@ class ScriptedTeam:
         assert self.journal is not None
         return self.journal
 
-    async def _open_backend(self, spec: AgentSpec) -> Backend:
+    async def _open_backend(self, spec: AgentSpec, tools: Toolset) -> Backend:
         return _ScriptedBackend(spec.id, self)
 
     # The port `Teams`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.clock import Clock
@@ -21,8 +21,8 @@ __all__ = ["BackendContext"]
 class BackendContext:
     """Everything a backend needs beyond its options.
 
-    Every backend's module has `async def connect(options: Options, context: BackendContext) -> ModelBackend`, or `AgentRuntime`
-    where the row says `kind="runtime"`.
+    Every backend's module has `async def connect(options: Options, context: BackendContext) -> ModelBackend`,
+    or `AgentRuntime` where the row says `kind="runtime"`.
     """
 
     info: BackendInfo
@@ -39,5 +39,9 @@ class BackendContext:
     """Differs per agent, for models that sample with a seed."""
     workspace: Path | None = None
     """The agent's own folder, where it has one: runtimes work in it."""
+    readable: tuple[Path, ...] = ()
+    """Folders that a runtime may read besides: the work behind other answers, the project."""
     cache_dir: Path | None = None
     """A folder for what may be made again, such as assembled weights."""
+    sandbox: Literal["auto", "off"] = "auto"
+    """Whether the children of runtimes are confined; `off` by the operator's explicit word alone."""

@@ -28,6 +28,7 @@ from massgen_mcp.runs.settings import read_settings
 from massgen_mcp.runs.teams import OperatorTeams, Place
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec
+from massgen_mcp.tools.toolset import Toolset
 
 __all__ = ["open_runs"]
 
@@ -93,7 +94,7 @@ async def open_runs(
 
     _learn_keys(environment, secrets)
 
-    async def open_one(spec: AgentSpec) -> Backend:
+    async def open_one(spec: AgentSpec, tools: Toolset) -> Backend:
         context = BackendContext(
             info=spec.info,
             pool=pool,
@@ -103,7 +104,10 @@ async def open_runs(
             api_key=spec.api_key.get_secret_value() if spec.api_key else None,
             key_name=spec.key_name,
             seed=spec.seed,
+            workspace=tools.workspace,
+            readable=tools.readable,
             cache_dir=settings.cache_dir,
+            sandbox=spec.sandbox,
         )
         return await open_backend(spec.options, context)
 

@@ -70,6 +70,7 @@ def agent_spec(agent: AgentConfig, environment: Environment, *, number: int) -> 
         seed=number + 1,
         api_key=key.value if key.source == "environment" else None,
         environ=environment.merged(),
+        sandbox=agent.tools.sandbox,
     )
 
 

@@ -97,7 +97,7 @@ class Caller:
             BackendError: no complete reply came, after retries.
         """
         if seat.backend is None:
-            seat.backend = await self._ports.open_backend(seat.spec)
+            seat.backend = await self._ports.open_backend(seat.spec, seat.toolset)
         estimate = await self._estimate(seat, request)
         # The place comes first: who queues for one holds no money, and loses none when stopped.
         async with self._ports.place(seat.spec):

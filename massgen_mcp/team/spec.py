@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from pydantic import SecretStr
 
@@ -17,7 +18,21 @@ from massgen_mcp.clock import Clock
 from massgen_mcp.engine import AgentId, Settings
 from massgen_mcp.tools.toolset import NoTools, Toolset
 
-__all__ = ["AgentSpec", "Limits", "Ports", "TeamSpec", "Tell", "Workshop", "no_queue", "no_tools"]
+if TYPE_CHECKING:
+    from massgen_mcp.config.agent_tools import AgentTools
+    from massgen_mcp.workspace.areas import Context
+
+__all__ = [
+    "AgentSpec",
+    "Equipment",
+    "Limits",
+    "Ports",
+    "TeamSpec",
+    "Tell",
+    "Workshop",
+    "no_queue",
+    "no_tools",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +51,8 @@ class AgentSpec:
     """The variable behind the key in the team file, where it names one."""
     environ: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """The variables that hold for its team."""
+    sandbox: Literal["auto", "off"] = "auto"
+    """`off`: its programs are not confined, by the operator's explicit word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +79,25 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """What the agents of a team may use beside their models: values for the workshop of a run."""
+
+    tools: Mapping[AgentId, AgentTools] = field(default_factory=dict[AgentId, "AgentTools"])
+    contexts: Mapping[AgentId, tuple[Context, ...]] = field(
+        default_factory=dict[AgentId, "tuple[Context, ...]"]
+    )
+    """What each may see of the project; only a presenter may write to it, where that is granted."""
+    planning: bool = False
+    """Tools with side effects wait for the presenter's turn."""
+    planning_words: str = ""
+    """The operator's own instruction for that."""
+    snapshot_storage: str = "snapshots"
+    temporary: str = "temp_workspaces"
+    beside: Path | None = None
+    """The folder of the team file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TeamSpec:
     """A question for a team."""
 
@@ -71,6 +107,7 @@ class TeamSpec:
     settings: Settings
     limits: Limits
     context: str = ""
+    equipment: Equipment = field(default_factory=Equipment)
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The resolved configuration, secrets as references: what the journal keeps."""
 
@@ -115,7 +152,8 @@ class Ports:
 
     clock: Clock
     random: Random
-    open_backend: Callable[[AgentSpec], Awaitable[Backend]]
+    open_backend: Callable[[AgentSpec, Toolset], Awaitable[Backend]]
+    """The agent's backend, beside the tools and the folder it works with."""
     place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = no_queue
     """Held while a request is under way: a local server takes only so many at once. Waiting for it counts
     against the run's time only."""

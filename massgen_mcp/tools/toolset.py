@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from massgen_mcp.messages import ToolCall, ToolResult, ToolSpec
@@ -41,6 +42,16 @@ class Toolset(Protocol):
         """What could not be had, such as a server that did not start, for the result."""
         ...
 
+    @property
+    def workspace(self) -> Path | None:
+        """The agent's own folder, where it has one."""
+        ...
+
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """Folders that programs of the agent may read besides."""
+        ...
+
     def idempotent(self, name: str) -> bool:
         """Whether a call of that tool may be repeated after a crash."""
         ...
@@ -64,6 +75,8 @@ class NoTools:
     specs: tuple[ToolSpec, ...] = ()
     guidance = ""
     warnings: tuple[str, ...] = ()
+    workspace: Path | None = None
+    readable: tuple[Path, ...] = ()
 
     def idempotent(self, name: str) -> bool:
         """No tool, so nothing to repeat."""

@@ -16,6 +16,7 @@ from massgen_mcp.errors import BackendError, ConfigError, JournalError, Problem
 from massgen_mcp.journal import Journal, open_journal
 from massgen_mcp.runs import Allowance, Ask, ResolvedTeam
 from massgen_mcp.team import AgentSpec
+from massgen_mcp.tools.toolset import Toolset
 from tests.cli.terminal import Terminal
 from tests.teams import After, ScriptedTeam, scripted_team
 
@@ -336,12 +337,12 @@ class _Interrupted(ScriptedTeam):
             self.journal = await open_journal(self.folder, clock=self.clock)
         return await super()._open_journal()
 
-    async def _open_backend(self, spec: AgentSpec) -> Backend:
+    async def _open_backend(self, spec: AgentSpec, tools: Toolset) -> Backend:
         if spec.id == "b":
             await self._answered()
             for number in self.signals:
                 signal.raise_signal(number)
-        return await super()._open_backend(spec)
+        return await super()._open_backend(spec, tools)
 
     async def _answered(self) -> None:
         assert self.runs is not None

@@ -43,7 +43,7 @@ from massgen_mcp.errors import BackendError
 from massgen_mcp.journal import MemoryJournal, Record, RunLog
 from massgen_mcp.messages import Delta, Reply, Request, TextDelta, ToolCall, ToolResult, ToolSpec
 from massgen_mcp.team import AgentSpec, Ended, EventLog, Limits, Ports, TeamRun, TeamSpec
-from massgen_mcp.tools.toolset import NoTools
+from massgen_mcp.tools.toolset import NoTools, Toolset
 from massgen_mcp.usage import CostSource, Usage
 from tests.teams import workshop_of
 
@@ -181,7 +181,7 @@ class Schedule:
         )
         self.cancel_after = pick.choice([None, None, None, 10.0, 40.0])
 
-    async def open_backend(self, spec: AgentSpec) -> Backend:
+    async def open_backend(self, spec: AgentSpec, tools: Toolset) -> Backend:
         await self.clock.sleep(self.chance.uniform(0, 1))
         if self.chance.random() < 0.05:
             raise BackendError("its package is missing", kind="unavailable", connected=False)

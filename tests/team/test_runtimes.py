@@ -32,7 +32,7 @@ from massgen_mcp.messages import (
     ToolSpec,
 )
 from massgen_mcp.team import AgentSpec, Ended, EventLog, Limits, Ports, TeamRun, TeamSpec
-from massgen_mcp.tools.toolset import NoTools
+from massgen_mcp.tools.toolset import NoTools, Toolset
 from massgen_mcp.usage import Usage
 from tests.teams import workshop_of
 
@@ -115,7 +115,7 @@ class Stage:
         self.journal = MemoryJournal()
         self.shown: list[tuple[str, str]] = []
 
-    async def _open(self, spec: AgentSpec) -> Backend:
+    async def _open(self, spec: AgentSpec, tools: Toolset) -> Backend:
         return self.runtimes[spec.id]
 
     async def run(self) -> Ended:

@@ -164,7 +164,7 @@ class Stage:
         with anyio.fail_after(10):
             return await self.team.drive()
 
-    async def _open(self, spec: AgentSpec) -> Backend:
+    async def _open(self, spec: AgentSpec, tools: Toolset) -> Backend:
         model = Model(self.info, self.agents[spec.id], self.asked[spec.id])
         self.models.append(model)
         return model
