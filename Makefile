@@ -46,7 +46,7 @@ $(VENV)/demo: $(VENV)/base pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/dev: $(VENV)/base pyproject.toml constraints.txt
-	scripts/sandbox
+	scripts/system
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[local,demo-model]" --group dev
 	touch $@ $(VENV)/demo
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import requests, start, teams
+from benchmarks import backends, requests, start, teams, workspace
 
 Figure = tuple[str, str, str, bool]
 PARTS: dict[str, Callable[[], list[Figure]]] = {
     "start": start.figures,
     "teams": teams.figures,
     "requests": requests.figures,
+    "workspace": workspace.figures,
+    "backends": backends.figures,
 }
 
 

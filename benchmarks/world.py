@@ -14,14 +14,27 @@ import anyio
 from massgen_mcp.runs import Runs
 from massgen_mcp.runs.open import open_runs
 
-__all__ = ["model_server", "opened_runs", "team_file"]
+__all__ = ["model_server", "opened_runs", "team_file", "vendor_server"]
 
 
 @contextmanager
 def model_server(latency: float = 0.0) -> Generator[int]:
     """The port of a model that takes `latency` seconds for a reply."""
+    with _serving("benchmarks.model", str(latency)) as port:
+        yield port
+
+
+@contextmanager
+def vendor_server() -> Generator[int]:
+    """The port of a server that speaks all vendors' formats."""
+    with _serving("benchmarks.vendors") as port:
+        yield port
+
+
+@contextmanager
+def _serving(*module: str) -> Generator[int]:
     process = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "benchmarks.model", str(latency)], stdout=subprocess.PIPE
+        [sys.executable, "-m", *module], stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     try:

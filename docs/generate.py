@@ -69,6 +69,8 @@ def _argument(schema: Mapping[str, Any]) -> str:
             return ", ".join(f"`{value}`" for value in values)
         case {"type": "object", "properties": properties}:
             return "object of " + ", ".join(f"`{key}`" for key in properties)
+        case {"type": "array", "items": {"anyOf": [*_]}}:
+            return "list of strings or objects"
         case {"type": "array"}:
             return "list of strings"
         case _:

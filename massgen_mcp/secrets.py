@@ -92,6 +92,10 @@ class Secrets:
                 text = _without_prefix(text, value, start, mark)
         return text
 
+    def named_in(self, text: str) -> str:
+        """The name of a secret whose whole value stands in the text, in any form; empty if none does."""
+        return next((mark[1:-1] for form, mark in self._exact if form in text), "")
+
     def redact_value(self, value: Any) -> Any:
         """The same for a JSON value, keys included."""
         if isinstance(value, str):

@@ -26,6 +26,8 @@ class Usage:
     """Input tokens read from the provider's prompt cache."""
     cache_write: int = 0
     reasoning: int = 0
+    searches: int = 0
+    """Web searches that the provider made by itself, and bills apart from tokens."""
     cost_usd: float | None = None
     cost_source: CostSource = "unknown"
     unpriced: int = 0
@@ -45,6 +47,7 @@ class Usage:
             cached=self.cached + other.cached,
             cache_write=self.cache_write + other.cache_write,
             reasoning=self.reasoning + other.reasoning,
+            searches=self.searches + other.searches,
             cost_usd=sum(costs) if costs else None,
             cost_source=source,
             unpriced=self.unpriced + other.unpriced,

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeAlias
@@ -40,7 +40,7 @@ from massgen_mcp.messages import Delta, Reply, Request, TextDelta, ToolCall
 from massgen_mcp.runs import Allowance, Ask, ResolvedTeam, Runs, World
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec, TeamSpec
-from massgen_mcp.team.spec import Tell, Workshop
+from massgen_mcp.team.spec import Charge, Made, OpenWorkshop, Tell, Workshop
 from massgen_mcp.tools.toolset import NoTools, Toolset
 from massgen_mcp.usage import Usage
 
@@ -249,7 +249,7 @@ def _label(text: str, request: Request) -> str:
 
 def workshop_of(
     tools: Mapping[str, Toolset],
-) -> Callable[[str, TeamSpec, Tell], AbstractAsyncContextManager[Workshop]]:
+) -> OpenWorkshop:
     """The port of a workshop that holds these tools by agent, and none for others."""
 
     class Bench:
@@ -257,8 +257,14 @@ def workshop_of(
             await anyio.lowlevel.checkpoint()
             return tools.get(agent, NoTools())
 
+        async def made(self, snapshot: str | None) -> Made:
+            await anyio.lowlevel.checkpoint()
+            return Made()
+
     @asynccontextmanager
-    async def open_workshop(run_id: str, spec: TeamSpec, tell: Tell) -> AsyncGenerator[Workshop]:
+    async def open_workshop(
+        run_id: str, spec: TeamSpec, tell: Tell, charge: Charge
+    ) -> AsyncGenerator[Workshop]:
         yield Bench()
 
     return open_workshop

@@ -7,9 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from massgen_mcp.backends.base import AgentRuntime
+from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.options import BaseUrl, Options as BaseOptions, as_tuples
+from massgen_mcp.backends.sdk import load
 
-__all__ = ["CodeExecution", "Executor", "LlmConfig", "LlmEntry", "Options"]
+__all__ = ["CodeExecution", "Executor", "LlmConfig", "LlmEntry", "Options", "connect"]
 
 _AGENT_TYPES = {
     "conversableagent": "ConversableAgent",
@@ -26,6 +29,8 @@ _EXECUTORS = {
     "daytona": "cloud",
 }
 _API_TYPES = ("openai", "azure", "anthropic", "google")
+_SAMPLING = ("temperature", "top_p", "max_tokens")
+_FILLED = (*_SAMPLING, "timeout", "api_key", "base_url", "cache_seed")
 
 Executor = Literal["local", "docker", "cloud"]
 
@@ -133,7 +138,8 @@ class Options(BaseOptions):
     llm_config: LlmConfig | None = None
     code_execution_config: CodeExecution | None = None
     human_input_mode: Literal["NEVER"] | None = None
-    group_config: dict[str, Any] | None = None
+    group_config: None = None
+    """AG2's group chats are gone in 1.x: refused, with what to do instead."""
 
     @model_validator(mode="before")
     @classmethod
@@ -158,6 +164,13 @@ class Options(BaseOptions):
     def _off(cls, value: object) -> object:
         return None if value is False else value
 
+    @field_validator("group_config", mode="before")
+    @classmethod
+    def _no_group(cls, value: object) -> object:
+        if value is not None:
+            raise ValueError("AG2 1.x has no group chat; make each of its agents an agent of the team")
+        return value
+
     @field_validator("agent_type", mode="before")
     @classmethod
     def _agent_type(cls, value: object) -> object:
@@ -165,6 +178,36 @@ class Options(BaseOptions):
 
     @model_validator(mode="after")
     def _has_a_model(self) -> Options:
-        if self.llm_config is None and self.model is None and self.group_config is None:
+        if self.llm_config is None and self.model is None:
             raise ValueError("give llm_config with at least one model")
         return self
+
+    @property
+    def entries(self) -> tuple[LlmEntry, ...]:
+        """The models to use, best first, each with all that holds for it."""
+        own = {name: getattr(self, name) for name in _SAMPLING}
+        if self.llm_config is None:
+            url = {} if self.base_url is None else {"base_url": self.base_url}
+            return (LlmEntry(model=self.model or "", api_key=self.api_key, **url, **own),)
+        listed = self.llm_config
+        first, *others = (_filled(_filled(entry, vars(listed)), own) for entry in listed.config_list)
+        return (_filled(first, {"api_key": self.api_key, "base_url": self.base_url}), *others)
+
+
+async def connect(options: Options, context: BackendContext) -> AgentRuntime:
+    """An AG2 agent, ready for its turns.
+
+    Raises:
+        BackendError: AG2 or an extension of it is not installed, a key is missing, an address may not be
+            used, or there is no sandbox for its code.
+    """
+    # By name: who only reads options needs no sandbox, which some systems can't even import.
+    opening = await load("massgen_mcp.backends.ag2_open")
+    return await opening.open_agent(options, context)
+
+
+def _filled(entry: LlmEntry, values: Mapping[str, Any]) -> LlmEntry:
+    """The entry with these values where it has none of its own."""
+    missing = {name: values[name] for name in _FILLED if values.get(name) is not None}
+    missing = {name: value for name, value in missing.items() if getattr(entry, name) is None}
+    return entry.model_copy(update=missing)

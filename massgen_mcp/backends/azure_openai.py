@@ -14,7 +14,7 @@ from massgen_mcp.backends.chat import Backend as ChatBackend, Options as ChatOpt
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.keys import find_key
-from massgen_mcp.backends.openai_sdk import sdk_errors
+from massgen_mcp.backends.openai_sdk import forget_environment, sdk_errors
 from massgen_mcp.backends.options import BaseUrl
 from massgen_mcp.backends.pool import TIMEOUT, Pool
 from massgen_mcp.backends.responses_backend import Place
@@ -140,7 +140,7 @@ async def _open_chat(
     client = await _azure_client(
         context.pool, key=key, resource=resource, deployment=deployment, version=version
     )
-    client._custom_headers = dict(options.extra_headers)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public setter
+    forget_environment(client, options.extra_headers)
     sdk = await load("openai.types.chat")
     await load("openai.resources.chat.completions")
     return ChatBackend(
@@ -159,10 +159,7 @@ async def _open_chat(
 async def _azure_client(
     pool: Pool, *, key: str, resource: str, deployment: str, version: str
 ) -> AsyncAzureOpenAI:
-    """A client that asks once, over the shared pool, and takes nothing from the environment.
-
-    Never close it.
-    """
+    """A client that asks once, over the shared pool. Never close it."""
     sdk = await load("openai")
     client: AsyncAzureOpenAI = sdk.AsyncAzureOpenAI(
         api_key=key,
@@ -173,8 +170,6 @@ async def _azure_client(
         max_retries=0,
         timeout=TIMEOUT,
     )
-    # Filled from variables that are meant for OpenAI alone.
-    client.organization = client.project = client.admin_api_key = None
     return client
 
 

@@ -7,7 +7,6 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import httpx2
 from pydantic import Field
 
 from massgen_mcp.backends.body import body_of
@@ -23,8 +22,10 @@ from massgen_mcp.backends.options import Options as BaseOptions
 from massgen_mcp.backends.pause import SharedPause
 from massgen_mcp.backends.reasoning import Effort, Reasoning, Verbosity
 from massgen_mcp.backends.sdk import load
+from massgen_mcp.backends.seeing import blind
 from massgen_mcp.backends.servers import find_address, find_model, find_title
 from massgen_mcp.backends.urls import host_of, is_loopback
+from massgen_mcp.backends.whole import is_whole
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Request
 
@@ -173,15 +174,20 @@ class Backend:
         stream, parameters, requests = await self._open(request)
         reading = Reading(self._failures, turn=len(request.messages))
         try:
-            async with stream:
-                whole = self._is_whole(stream.response)
-                async for chunk in self._chunks(stream, whole=whole):
+            async with stream, aclosing(self._chunks(stream)) as chunks:
+                async for chunk in chunks:
                     for delta in reading.feed(chunk):
                         yield delta
-                terminated = whole or body_of(stream.response).done
-        except self._errors as error:
-            raise explain(error, self._failures) from None
-        yield reading.reply(terminated=terminated, requests=requests, warnings=self._warnings(parameters))
+            reply = reading.reply(
+                terminated=body_of(stream.response).done or is_whole(stream.response, self._failures),
+                requests=requests,
+                warnings=self._warnings(parameters),
+            )
+        except (BackendError, *self._errors) as error:
+            failure = error if isinstance(error, BackendError) else explain(error, self._failures)
+            failure.requests += requests - 1
+            raise failure from None
+        yield reply
 
     async def _open(self, request: Request) -> tuple[AsyncStream[ChatCompletionChunk], Parameters, int]:
         """Send the request, without what the model refuses. Also: what was sent, and how many requests."""
@@ -205,9 +211,10 @@ class Backend:
         raise AssertionError
 
     def _body(self, request: Request) -> dict[str, Any]:
+        seen = request if self.info.image_input else blind(request)
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": to_messages(request, echo_reasoning=self._options.echo_reasoning),
+            "messages": to_messages(seen, echo_reasoning=self._options.echo_reasoning),
             "stream": True,
         }
         if request.tools:
@@ -244,21 +251,9 @@ class Backend:
             f"{self._failures.title} does not take {name} for {self._model}; left out." for name in told
         )
 
-    def _is_whole(self, response: httpx2.Response) -> bool:
-        """Whether the reply came in one piece although a stream was asked for, as some gateways do.
-
-        Raises:
-            BackendError: it is something else than a stream or a reply.
-        """
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in {"text/event-stream", "application/json"}:
-            raise self._failures.no_stream(kind)
-        return kind == "application/json"
-
-    async def _chunks(
-        self, stream: AsyncStream[ChatCompletionChunk], *, whole: bool
-    ) -> AsyncIterator[ChatCompletionChunk]:
-        if whole:
+    async def _chunks(self, stream: AsyncStream[ChatCompletionChunk]) -> AsyncGenerator[ChatCompletionChunk]:
+        """The chunks as they come; one alone where the whole reply came in one piece."""
+        if is_whole(stream.response, self._failures):
             fields = chunk_of(await stream.response.aread(), self._failures)
             yield self._chunk.construct(**fields)
             return

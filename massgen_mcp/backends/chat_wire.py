@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from massgen_mcp.backends.seeing import shown_later
 from massgen_mcp.messages import Image, Message, Request, ToolSpec
 
 __all__ = ["NATIVE", "to_messages", "to_response_format", "to_tool_choice", "to_tools"]
@@ -32,6 +33,8 @@ def _entries(message: Message, echo_reasoning: bool) -> Iterator[dict[str, Any]]
         case "tool":
             for result in message.results:
                 yield {"role": "tool", "tool_call_id": result.call_id, "content": result.content}
+            for heading, images in shown_later(message):
+                yield {"role": "user", "content": _content(heading, images)}
             if message.images or message.text:
                 # A tool's message holds text alone, so what a tool shows follows as the user's.
                 yield {"role": "user", "content": _content(message.text, message.images)}

@@ -28,6 +28,7 @@ from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.openai_sdk import explain
 from massgen_mcp.backends.pause import SharedPause
 from massgen_mcp.backends.signs import words_of
+from massgen_mcp.backends.whole import is_whole
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Request
 
@@ -167,7 +168,7 @@ class Backend:
 
         Read below the SDK's own reading, which passes over events without a name and types the others.
         """
-        if self._is_whole(response):
+        if is_whole(response, self._failures):
             for event in events_of(await response.aread(), self._failures):
                 yield event
             return
@@ -268,17 +269,6 @@ class Backend:
             return None
         self._refused.add(name)
         return ()
-
-    def _is_whole(self, response: httpx2.Response) -> bool:
-        """Whether the reply came in one piece although a stream was asked for, as some gateways do.
-
-        Raises:
-            BackendError: it is something else than a stream or a reply.
-        """
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in {"text/event-stream", "application/json"}:
-            raise self._failures.no_stream(kind)
-        return kind == "application/json"
 
 
 def _thoughts(body: Mapping[str, Any]) -> set[str]:

@@ -7,10 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from massgen_mcp.backends.base import AgentRuntime
+from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.options import Names, Options as BaseOptions
 from massgen_mcp.backends.reasoning import Effort
+from massgen_mcp.backends.sdk import load
 
-__all__ = ["DANGEROUS_TOOLS", "NATIVE_TOOLS", "Options", "PermissionMode"]
+__all__ = ["DANGEROUS_TOOLS", "NATIVE_TOOLS", "Options", "PermissionMode", "connect"]
 
 DANGEROUS_TOOLS = ("Bash(rm*)", "Bash(sudo*)", "Bash(su*)", "Bash(chmod*)", "Bash(chown*)")
 """Patterns that stay disallowed whatever a team file lists, unless `allow_dangerous_tools` lifts them."""
@@ -57,6 +60,7 @@ class Options(BaseOptions):
     allow_dangerous_tools: bool = False
     """Lift the five patterns that are always refused; taken from the operator's own file alone."""
     allowed_tools: Names | None = None
+    """Only these; an entry with a pattern, as `Bash(git*)`, allows no more than its pattern says."""
     disallowed_tools: Names = ()
     exclude_tools: Names = ()
     fallback_model: str | None = None
@@ -79,3 +83,14 @@ class Options(BaseOptions):
         """Everything the command line is told not to use: the user's lists and the dangerous patterns."""
         always = () if self.allow_dangerous_tools else DANGEROUS_TOOLS
         return tuple(dict.fromkeys((*always, *self.disallowed_tools, *self.exclude_tools)))
+
+
+async def connect(options: Options, context: BackendContext) -> AgentRuntime:
+    """An agent on Claude Code. Its process is started by its first turn.
+
+    Raises:
+        BackendError: a part is missing, or there is nothing to be let in with; the text says what to do.
+    """
+    # By name: who only reads options needs no sandbox, which some systems can't even import.
+    opening = await load("massgen_mcp.backends.claude_code_open")
+    return await opening.open_runtime(options, context)

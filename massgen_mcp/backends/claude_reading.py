@@ -21,6 +21,7 @@ __all__ = ["Reading", "events_of"]
 _COMPLETE = frozenset({"end_turn", "tool_use", "stop_sequence", "pause_turn"})
 _COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
 _THOUGHT = "thinking_tokens"
+_SEARCHES = "web_search_requests"
 _GAP = "\n\n"
 
 
@@ -126,6 +127,7 @@ class Reading:
         usage = _mapping(counted.get("usage"))
         found = {name: usage.get(name) for name in _COUNTS}
         found[_THOUGHT] = _mapping(usage.get("output_tokens_details")).get(_THOUGHT)
+        found[_SEARCHES] = _mapping(usage.get("server_tool_use")).get(_SEARCHES)
         for name, value in found.items():
             if isinstance(value, int) and not isinstance(value, bool):
                 self._counts[name] = max(value, self._counts.get(name, 0))
@@ -248,6 +250,7 @@ def _usage(counts: dict[str, int]) -> Usage:
         cached=cached,
         cache_write=written,
         reasoning=counts.get(_THOUGHT, 0),
+        searches=counts.get(_SEARCHES, 0),
     )
 
 

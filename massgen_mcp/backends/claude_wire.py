@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, TypeAlias, cast
 
+from massgen_mcp.backends.seeing import shown_by
 from massgen_mcp.messages import Image, Message, Request, ToolCall, ToolResult, ToolSpec, parse_arguments
 
 __all__ = [
@@ -120,8 +121,20 @@ def _said_to_it(group: Sequence[Message]) -> list[Block]:
     return results + [
         block
         for message in group
-        for block in (*(_media(image) for image in message.images), *_text(message.text))
+        for block in (
+            *_of_errors(message),
+            *(_media(image) for image in message.images),
+            *_text(message.text),
+        )
     ]
+
+
+def _of_errors(message: Message) -> Iterator[Block]:
+    """What failed calls show: an error's content may be text alone."""
+    for result in message.results:
+        if result.is_error and result.images:
+            yield from _text(shown_by(result))
+            yield from map(_media, result.images)
 
 
 def _said_by_it(group: Iterable[Message], owner: str, stale: Collection[str]) -> list[Block]:
@@ -166,6 +179,8 @@ def _result(result: ToolResult) -> Block:
         "tool_use_id": _id(result.call_id),
         "content": result.content if result.content.strip() else _NOTHING,
     }
+    if result.images and not result.is_error:
+        block["content"] = [*_text(result.content), *map(_media, result.images)]
     return {**block, "is_error": True} if result.is_error else block
 
 

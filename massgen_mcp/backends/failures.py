@@ -11,10 +11,10 @@ from typing import cast
 import httpx2
 
 from massgen_mcp.backends.body import ResponseTooLarge
-from massgen_mcp.backends.network import AddressRefused
 from massgen_mcp.backends.signs import kind_of_status, parse_retry_after, status_of_report, words_of
 from massgen_mcp.clock import Clock
 from massgen_mcp.errors import BackendError, FailureKind
+from massgen_mcp.network import AddressRefused
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.text import shorten, visible
 

@@ -16,7 +16,9 @@ import httpx2
 
 from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.gemini_failures import reported
+from massgen_mcp.backends.gemini_parameters import is_old
 from massgen_mcp.backends.gemini_wire import Item
+from massgen_mcp.backends.whole import is_whole
 from massgen_mcp.messages import Delta, ReasoningDelta, TextDelta, ToolCall
 from massgen_mcp.usage import Usage
 
@@ -96,6 +98,7 @@ class Reading:
         self._model = ""
         self._usage: Item = {}
         self._sources: dict[str, str] = {}
+        self._queries: dict[str, None] = {}
 
     def feed(self, chunk: object) -> Iterator[Delta]:
         """The text and reasoning of the next chunk.
@@ -119,7 +122,9 @@ class Reading:
     def _candidate(self, candidate: Item) -> Iterator[Delta]:
         self._finish = _text(candidate.get("finishReason")).upper() or self._finish
         self._words = _text(candidate.get("finishMessage")) or self._words
-        for found in _items(_mapping(candidate.get("groundingMetadata")).get("groundingChunks")):
+        grounding = _mapping(candidate.get("groundingMetadata"))
+        self._queries |= dict.fromkeys(_texts(grounding.get("webSearchQueries")))
+        for found in _items(grounding.get("groundingChunks")):
             page = _mapping(found.get("web"))
             if address := _text(page.get("uri")):
                 self._sources.setdefault(address, _text(page.get("title")))
@@ -149,10 +154,15 @@ class Reading:
             text="".join(texts),
             calls=tuple(self._calls()),
             model=self._model,
-            usage=read_usage(self._usage),
+            usage=read_usage(self._usage, searches=self._searches),
             sources=tuple((title, address) for address, title in self._sources.items()),
             notes=tuple(notes),
         )
+
+    @property
+    def _searches(self) -> int:
+        """How many searches are billed: each of them, or one for a prompt that led to any."""
+        return min(len(self._queries), 1) if is_old(self._failures.model) else len(self._queries)
 
     def _check(self) -> None:
         finish, failures = self._finish, self._failures
@@ -189,10 +199,7 @@ async def chunks_of(response: httpx2.Response, failures: Failures) -> AsyncGener
         BackendError: it is something else than a stream or a reply.
         ValueError: a part of it is not JSON.
     """
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in {"text/event-stream", "application/json"}:
-        raise failures.no_stream(kind)
-    events = _events(response) if kind == "text/event-stream" else _whole(response)
+    events = _whole(response) if is_whole(response, failures) else _events(response)
     async with aclosing(events):
         async for event in events:
             if event.strip() not in _SAYS_NOTHING:
@@ -238,7 +245,7 @@ async def _lines(response: httpx2.Response) -> AsyncGenerator[bytes]:
     yield b"".join(held).removesuffix(b"\r")
 
 
-def read_usage(counts: Item) -> Usage:
+def read_usage(counts: Item, *, searches: int = 0) -> Usage:
     """What a request used; every count may be missing. Google counts thinking beside the reply."""
     read = _number(counts.get("promptTokenCount")) + _number(counts.get("toolUsePromptTokenCount"))
     thought = _number(counts.get("thoughtsTokenCount"))
@@ -249,6 +256,7 @@ def read_usage(counts: Item) -> Usage:
         output=max(written, _number(counts.get("totalTokenCount")) - read),
         cached=_number(counts.get("cachedContentTokenCount")),
         reasoning=thought,
+        searches=searches,
     )
 
 
@@ -259,6 +267,14 @@ def _mapping(value: object) -> Item:
 def _items(value: object) -> list[Item]:
     items = cast("list[object]", value) if isinstance(value, list) else []
     return [cast("Item", item) for item in items if isinstance(item, dict)]
+
+
+def _texts(value: object) -> list[str]:
+    return (
+        [text for text in cast("list[object]", value) if isinstance(text, str)]
+        if isinstance(value, list)
+        else []
+    )
 
 
 def _text(value: object) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 from massgen_mcp.backends.gemini_schema import has_parameters, to_narrow, without_empty_properties
+from massgen_mcp.backends.seeing import shown_later
 from massgen_mcp.messages import Image, Message, Request, ToolCall, ToolResult, ToolSpec
 
 __all__ = [
@@ -94,8 +95,10 @@ class _Writer:
                 self._assistant(message)
             case "tool":
                 self._results(message.results)
+                # Only the newest models take pictures in a function's response, so what it shows follows it.
+                for heading, images in shown_later(message):
+                    self._say("user", _parts(heading, images))
                 if message.images or message.text:
-                    # A function's response is counted against its call, so what a tool shows follows it.
                     self._say("user", _parts(message.text, message.images))
 
     def _say(self, role: str, parts: list[Item]) -> None:

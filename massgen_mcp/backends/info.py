@@ -150,6 +150,8 @@ class BackendInfo:
     max_concurrent: int | None = None
     extra: str | None = None
     """The extra of this package that brings what it needs."""
+    package: str | None = None
+    """The module that this extra brings, by which one sees whether it is installed."""
     setup: str = ""
     """One line: how a person makes it ready."""
     rank: int = 99

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from massgen_mcp.backends.local_grammar import Bounds, Grammar, make_grammar
+from massgen_mcp.backends.seeing import told
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Brief, Message, Request, ToolCall, parse_arguments
 
@@ -207,7 +208,7 @@ def _last_question(messages: Sequence[Message]) -> str:
 def _spoken(messages: Iterable[Message]) -> Iterable[tuple[str, str]]:
     """Who says what. Results of tools are the user's to tell, since few templates know of tools."""
     for message in messages:
-        said = [message.text, *(result.content for result in message.results)]
+        said = [message.text, *(told(result).content for result in message.results)]
         text = "\n\n".join(part for part in said if part)
         if text:
             yield ("user" if message.role == "tool" else message.role), text

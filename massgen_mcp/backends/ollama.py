@@ -23,7 +23,7 @@ from massgen_mcp.backends.reasoning import Effort, Reasoning
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Request
 
-__all__ = ["Backend", "Options", "connect"]
+__all__ = ["Backend", "Options", "connect", "runs_elsewhere"]
 
 _CLOUD = "cloud"
 _MODELFILE = "set PARAMETER {} in a Modelfile and build the model from it with `ollama create`"
@@ -128,7 +128,7 @@ async def connect(options: Options, context: BackendContext) -> ModelBackend:
         BackendError: as for those, or the model does not run on this machine.
     """
     chat = await connect_chat(ChatOptions.model_validate(options.model_dump(exclude_unset=True)), context)
-    if _is_elsewhere(chat.model):
+    if runs_elsewhere(chat.model):
         remedy = "Name a model that `ollama list` shows with a size."
         raise BackendError(
             f"{chat.model!r} runs on Ollama's own machines; type: ollama is for what stays here. {remedy}",
@@ -139,7 +139,7 @@ async def connect(options: Options, context: BackendContext) -> ModelBackend:
     return Backend(chat)
 
 
-def _is_elsewhere(model: str) -> bool:
+def runs_elsewhere(model: str) -> bool:
     """Whether Ollama would hand the question on to its cloud: `qwen3:cloud`, `gpt-oss:120b-cloud`."""
     _, colon, tag = model.strip().lower().rpartition(":")
     return bool(colon) and "/" not in tag and (tag == _CLOUD or tag.endswith(f"-{_CLOUD}"))

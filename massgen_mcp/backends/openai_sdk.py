@@ -17,7 +17,7 @@ from massgen_mcp.errors import BackendError
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["explain", "open_client", "sdk_errors"]
+__all__ = ["explain", "forget_environment", "open_client", "sdk_errors"]
 
 _BROKEN_LINE = (httpx2.HTTPError, OSError, ssl.SSLError, anyio.EndOfStream)
 
@@ -42,11 +42,18 @@ async def open_client(
         max_retries=0,
         timeout=TIMEOUT,
     )
-    # Absent arguments were filled from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, which are
-    # meant for OpenAI alone, not for whoever is asked here.
+    forget_environment(client, headers)
+    return client
+
+
+def forget_environment(client: AsyncOpenAI, headers: Mapping[str, str]) -> None:
+    """Leave these headers alone in what a client sends by itself.
+
+    Absent arguments were filled from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, which are
+    meant for OpenAI alone, not for whoever is asked here.
+    """
     client.organization = client.project = client.admin_api_key = None
     client._custom_headers = dict(headers)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public setter
-    return client
 
 
 async def sdk_errors() -> tuple[type[Exception], ...]:

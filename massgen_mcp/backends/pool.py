@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import ssl
 import urllib.request
 from collections.abc import Iterable, Mapping
@@ -13,13 +12,15 @@ import anyio.to_thread
 import httpx2
 
 from massgen_mcp.address import refuse_url
-from massgen_mcp.backends.network import Gate, Resolve, resolve as look_up
+from massgen_mcp.backends.body import watch_body
 from massgen_mcp.backends.pause import SharedPause
+from massgen_mcp.backends.pulse import PULSE
+from massgen_mcp.network import Gate, Resolve, resolve as look_up, trust
 
 __all__ = ["MAX_RESPONSE", "TIMEOUT", "Pool"]
 
 MAX_RESPONSE = 8 * 1024 * 1024
-"""Bytes of one response, after decompression."""
+"""Bytes of one response, or of one event where it is a stream of them, after decompression."""
 
 TIMEOUT = httpx2.Timeout(connect=10.0, write=60.0, read=None, pool=None)
 """Reading is watched by the retry layer, which knows what a request is worth waiting for."""
@@ -38,7 +39,7 @@ class Pool:
         http_hosts: hosts, besides this machine, that may be talked to without TLS.
         proxies: scheme to proxy address, `no` to exceptions; absent: as the environment says.
         resolve: how names are looked up.
-        max_bytes: the largest response.
+        max_bytes: the largest response, and the largest event of a stream, which may be eight times that.
         tls: which certificates to trust; absent: as the environment and the system say.
     """
 
@@ -78,7 +79,7 @@ class Pool:
             if self._client is None:
                 if self._tls is None:
                     # Loading the certificates takes some 50 ms.
-                    self._tls = await anyio.to_thread.run_sync(_trust)
+                    self._tls = await anyio.to_thread.run_sync(trust)
                 self._client = self._make(self._tls)
         return self._client
 
@@ -87,7 +88,7 @@ class Pool:
             context=context,
             limits=_LIMITS,
             http_hosts=self._http_hosts,
-            max_bytes=self._max_bytes,
+            received=lambda response: watch_body(response, limit=self._max_bytes, pulse=PULSE.get()),
             proxies=urllib.request.getproxies() if self._proxies is None else self._proxies,
             resolve=self._resolve,
         )
@@ -113,10 +114,3 @@ class Pool:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
-
-
-def _trust() -> ssl.SSLContext:
-    context = httpx2.create_ssl_context()
-    if extra := os.environ.get("NODE_EXTRA_CA_CERTS"):
-        context.load_verify_locations(extra)
-    return context

@@ -53,6 +53,8 @@ class Prices:
     ) -> tuple[float | None, CostSource]:
         """US dollars for a usage, and who says so; None and `unknown` where nobody knows.
 
+        Web searches that the provider made are part of it, as the table prices them; code that it ran is not.
+
         Args:
             info: the backend's row.
             options: its block of the team file; a `price` there wins.
@@ -60,19 +62,26 @@ class Prices:
             served: the model as the provider named it, tried before the one asked for.
         """
         if options.price is not None:
-            return cost_at(options.price, usage), "config"
+            searches = Usage(searches=usage.searches)
+            beside = await self._listed(info, options, searches, served) if usage.searches else None
+            return cost_at(options.price, usage) + (beside or 0.0), "config"
         if info.free:
             return 0.0, "free"
+        cost = await self._listed(info, options, usage, served)
+        return cost, "unknown" if cost is None else "table"
+
+    async def _listed(self, info: BackendInfo, options: Options, usage: Usage, served: str) -> float | None:
+        """What the table says; None where it does not know the model."""
         if info.price_provider is None:
-            return None, "unknown"
+            return None
         if self._module is None:
             self._module = await load("genai_prices")
         asked = options.model or info.default_model or ""
         for model in dict.fromkeys((served, info.aliases.get(asked, asked))):
             cost = _look_up(self._module, info.price_provider, model, usage)
             if cost is not None:
-                return cost, "table"
-        return None, "unknown"
+                return cost
+        return None
 
     async def context_window(self, info: BackendInfo, options: Options) -> int | None:
         """How many tokens a model takes in, where the table knows."""
@@ -103,6 +112,7 @@ def _look_up(table: ModuleType, provider: str, model: str, usage: Usage) -> floa
         cache_read_tokens=cached,
         cache_write_tokens=written,
         output_tokens=usage.output,
+        web_searches=usage.searches,
     )
     try:
         return float(table.calc_price(counts, model, provider_id=provider).total_price)

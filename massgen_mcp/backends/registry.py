@@ -9,6 +9,7 @@ import difflib
 import fnmatch
 import importlib
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def backend_info(type: str) -> BackendInfo | None:  # noqa: A002 - the word of t
     return BACKENDS.get(type)
 
 
+@cache
 def public_backends() -> tuple[BackendInfo, ...]:
     """The rows that listings show, in the default team's order of preference."""
     return tuple(sorted((row for row in BACKENDS.values() if not row.hidden), key=lambda row: row.rank))

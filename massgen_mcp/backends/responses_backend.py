@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
-import httpx2
 
 from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.info import BackendInfo
@@ -27,6 +26,7 @@ from massgen_mcp.backends.responses_wire import (
     to_tools,
 )
 from massgen_mcp.backends.signs import words_of
+from massgen_mcp.backends.whole import is_whole
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Request
 
@@ -144,7 +144,7 @@ class Backend:
     async def _events_of(self, stream: AsyncStream[object]) -> AsyncGenerator[object]:
         """The events as they come; one alone where the whole reply came in one piece."""
         try:
-            if self._is_whole(stream.response):
+            if is_whole(stream.response, self._failures):
                 yield event_of(await stream.response.aread(), self._failures)
             else:
                 while (event := await anext(stream, None)) is not None:
@@ -249,14 +249,3 @@ class Backend:
         if failure.kind == "bad_request" and is_refusal(getattr(error, "code", None)):
             return self._failures.declined(words_of(body))
         return failure
-
-    def _is_whole(self, response: httpx2.Response) -> bool:
-        """Whether the reply came in one piece although a stream was asked for, as some gateways do.
-
-        Raises:
-            BackendError: it is something else than a stream or a reply.
-        """
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in {"text/event-stream", "application/json"}:
-            raise self._failures.no_stream(kind)
-        return kind == "application/json"

@@ -122,7 +122,7 @@ class Reading:
             calls=calls,
             finish="tool_calls" if calls else "stop",
             model=model if isinstance(model, str) else "",
-            usage=read_usage(response.get("usage"), requests=requests),
+            usage=read_usage(response.get("usage"), requests=requests, searches=_searches(items)),
             native=native_of(self._owner, items),
             warnings=warnings,
         )
@@ -192,7 +192,13 @@ def is_refusal(code: object) -> bool:
     return isinstance(code, str) and ("policy" in code or code in {"invalid_prompt", "content_filter"})
 
 
-def read_usage(usage: object, *, requests: int = 1) -> Usage:
+def _searches(items: list[Item]) -> int:
+    """How often the web was searched. Looking at a page that was found costs nothing beside its tokens."""
+    actions = (_mapping(item.get("action")) for item in items if item.get("type") == "web_search_call")
+    return sum(action.get("type", "search") == "search" for action in actions)
+
+
+def read_usage(usage: object, *, requests: int = 1, searches: int = 0) -> Usage:
     """What a request used; every detail may be missing."""
     counts = _mapping(usage)
     put_in = _mapping(counts.get("input_tokens_details"))
@@ -208,6 +214,7 @@ def read_usage(usage: object, *, requests: int = 1) -> Usage:
         cached=_number(put_in.get("cached_tokens")),
         cache_write=_number(put_in.get("cache_write_tokens")),
         reasoning=_number(put_out.get("reasoning_tokens")),
+        searches=searches,
         cost_usd=cost,
         cost_source="unknown" if cost is None else "provider",
     )

@@ -10,6 +10,7 @@ import base64
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
+from massgen_mcp.backends.seeing import shown_later
 from massgen_mcp.messages import Image, Message, Request, ToolSpec
 
 __all__ = ["Item", "items_of", "native_of", "to_format", "to_input", "to_tool_choice", "to_tools"]
@@ -18,6 +19,8 @@ Item: TypeAlias = dict[str, Any]
 """One JSON object of a conversation: a message, a call, its output, a thought, or a kind not known here."""
 
 _PDF = "application/pdf"
+_TEXT_OUTPUT = frozenset({"grok"})
+"""Backends whose documentation knows of text alone as a function's output."""
 
 
 def native_of(owner: str, items: list[Item]) -> dict[str, Any]:
@@ -58,7 +61,11 @@ def _entries(message: Message, owner: str, stale: Collection[str]) -> Iterator[I
             yield from _echoed(items, stale) if items else _rebuilt(message)
         case "tool":
             for result in message.results:
-                yield {"type": "function_call_output", "call_id": result.call_id, "output": result.content}
+                inside = result.images if owner not in _TEXT_OUTPUT else ()
+                output = _content(result.content, inside)
+                yield {"type": "function_call_output", "call_id": result.call_id, "output": output}
+            for heading, images in shown_later(message) if owner in _TEXT_OUTPUT else ():
+                yield {"role": "user", "content": _content(heading, images)}
             if message.images or message.text:
                 # No call's own output, so it follows as the user's.
                 yield {"role": "user", "content": _content(message.text, message.images)}

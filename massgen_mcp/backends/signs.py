@@ -27,7 +27,10 @@ _QUOTA = re.compile(
 _SPENT = re.compile(r"spend_limit_reached|credit balance is too low", re.IGNORECASE)
 _RATE = re.compile(r"rate_limit_exceeded|rate_limit_error")
 _NO_MODEL = re.compile(r"model_not_found|model .{0,80}(?:does not exist|not found)", re.IGNORECASE)
-_FILTERED = re.compile(r"content.?(?:filter|policy)|safety|bio_policy|policy_violation", re.IGNORECASE)
+_FILTERED = re.compile(
+    r"content.?(?:filter|policy)|safety|bio_policy|policy_violation|\binvalid_prompt\b", re.IGNORECASE
+)
+"""`invalid_prompt` is OpenAI's code for a question that its policy forbids."""
 _STATUS_OF_TYPE: Mapping[str, int] = {
     "authentication_error": 401,
     "invalid_api_key": 401,
@@ -41,6 +44,8 @@ _STATUS_OF_TYPE: Mapping[str, int] = {
     "bad_request": 400,
     "badrequesterror": 400,
     "context_length_exceeded": 400,
+    "content_filter": 400,
+    "invalid_prompt": 400,
     "request_too_large": 413,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,

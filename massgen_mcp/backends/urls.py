@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import httpx2
 
 from massgen_mcp.address import is_loopback, refuse_url
@@ -9,6 +11,7 @@ from massgen_mcp.address import is_loopback, refuse_url
 __all__ = ["host_of", "is_loopback", "owned_by", "url_problem"]
 
 
+@lru_cache(maxsize=1024)
 def host_of(url: str) -> str:
     """The host name of an address, in lower case and without a final dot; empty when it has none.
 

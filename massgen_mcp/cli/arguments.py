@@ -92,7 +92,7 @@ _ASK = (
     'massgen-mcp ask --team deep --budget 0.50 --seconds 300 "Question"',
     'massgen-mcp ask --model openai/gpt-5 --model claude-sonnet-4-5 "Question"',
     'massgen-mcp ask --backend grok --model grok-3-mini "Question"',
-    'git diff | massgen-mcp ask --context - "Is there a bug in this change?"',
+    'massgen-mcp ask --file src --file git:HEAD "Is there a bug in this change?"',
     "",
     "Exit codes: 0 answer; 1 configuration; 2 no answer; 3 a deadline or budget left a partial answer;",
     "4 interrupted. Ctrl-C stops the run and shows the best answer so far; a second one quits.",
@@ -132,12 +132,27 @@ def _ask(command: argparse.ArgumentParser) -> None:
         "--context", metavar="TEXT", default="", help="background for the team; - reads it from stdin"
     )
     command.add_argument(
+        "--file",
+        metavar="F",
+        action="append",
+        default=[],
+        help="show the team a file, `path:10-80`, a folder, a glob or `git:HEAD`; may be repeated",
+    )
+    command.add_argument(
+        "--image",
+        metavar="F",
+        action="append",
+        default=[],
+        help="show the team an image or PDF; may be repeated",
+    )
+    command.add_argument(
         "--detail",
         choices=("answer", "summary", "votes"),
         default="summary",
         help="how much to say beside the answer (default: summary)",
     )
     command.add_argument("--json", action="store_true", help="print the result as the MCP tool returns it")
+    _roots(command)
     _config_dirs(command)
 
 
@@ -145,6 +160,7 @@ def _serve(command: argparse.ArgumentParser) -> None:
     command.add_argument("--http", action="store_true", help="serve Streamable HTTP instead of stdio")
     command.add_argument("--host", default="127.0.0.1", help="with --http: the address (default: 127.0.0.1)")
     command.add_argument("--port", type=int, default=8765, help="with --http: the port (default: 8765)")
+    _roots(command)
     _config_dirs(command)
 
 
@@ -195,6 +211,18 @@ def _runs(command: _Parser) -> None:
 
 def _trust(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", metavar="DIR", type=Path, help="the folder, as ./.massgen")
+
+
+def _roots(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--root",
+        metavar="DIR",
+        dest="roots",
+        type=Path,
+        action="append",
+        default=[],
+        help="a folder that files may be named from, instead of the working folder; may be repeated",
+    )
 
 
 def _config_dirs(command: argparse.ArgumentParser) -> None:

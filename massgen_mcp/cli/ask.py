@@ -13,6 +13,7 @@ from massgen_mcp.backends.registry import backend_info, suggest
 from massgen_mcp.cli.closing import exit_code, show_footer, show_markdown
 from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.live import watch
+from massgen_mcp.cli.roots import with_roots
 from massgen_mcp.cli.stopping import Stopping
 from massgen_mcp.cli.streams import read_stdin, say, say_json
 from massgen_mcp.cli.world import MakeRuns, named_team, within_runs
@@ -30,6 +31,7 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
         MassgenError: it can't be asked; nothing was spent.
     """
     ask, config_dirs = _ask(args), args.config_dirs
+    environ = with_roots(environ, args.roots)
     if ask.team:
         team, config_dirs = named_team(ask.team, config_dirs)
         ask = replace(ask, team=team)
@@ -73,6 +75,8 @@ def _ask(args: Namespace) -> Ask:
     return Ask(
         question=read_stdin("QUESTION") if args.question == "-" else args.question,
         context=read_stdin("--context") if args.context == "-" else args.context,
+        files=tuple(args.file),
+        images=tuple(args.image),
         team=args.team,
         agents=_agents(args.model, args.backend),
         strategy=args.strategy,

@@ -96,6 +96,7 @@ def _one(row: Row, environ: Mapping[str, str]) -> None:
         "Key": row.get("key", ""),
         "Default model": row.get("default_model", ""),
         "Loaded": ", ".join(row.get("loaded", ())),
+        "Loaded on demand": ", ".join(row.get("loaded_on_demand", ())),
         "Flags": ", ".join(row.get("flags", ())),
         "Setup": row.get("setup", ""),
     }

@@ -153,7 +153,7 @@ async def _cancel(runs: Runs, run_id: str) -> None:
 
 
 async def _prune(runs: Runs, days: float) -> None:
-    deleted = await (await runs.journal()).prune(older_than_days=days)
+    deleted = await runs.prune(days)
     for run_id in deleted:
         say(sys.stdout, run_id)
     say(sys.stderr, f"Runs deleted that were over for {days:g} days: {len(deleted)}.")

@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from massgen_mcp.cli.roots import with_roots
 from massgen_mcp.errors import RequestRefused
 from massgen_mcp.server.entry import serve_host
 
@@ -27,4 +28,4 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
             "serve --http is not available yet. Without --http it serves on stdin and stdout, for a host on "
             "this machine."
         )
-    return serve_host(config_dirs=args.config_dirs, environ=environ)
+    return serve_host(config_dirs=args.config_dirs, environ=with_roots(environ, args.roots))

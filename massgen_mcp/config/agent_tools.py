@@ -26,6 +26,7 @@ OWN_FILE_TOOLS = (
     "copy_file",
     "delete_file",
     "compare_files",
+    "grep_files",
 )
 """Our own file tools, by the names that people filter by."""
 SHELL_TOOL = "execute_command"

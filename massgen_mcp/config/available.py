@@ -22,37 +22,22 @@ AVAILABLE_STRATEGIES = frozenset({"auto", "vote"})
 
 _TOOLS: Mapping[str, str] = MappingProxyType(
     {
-        "mcp_servers": "tools of MCP servers are",
-        "custom_tools": "custom tools are",
-        "auto_discover_custom_tools": "custom tools are",
-        "cwd": "workspaces are",
-        "context_paths": "files of the project are",
-        "enable_mcp_command_line": "the shell is",
-        "enable_multimodal_tools": "media tools are",
-        "enable_image_generation": "media tools are",
-        "enable_audio_generation": "media tools are",
-        "enable_video_generation": "media tools are",
-        "enable_file_generation": "media tools are",
+        "auto_discover_custom_tools": "finding custom tools by itself is",
         "upload_files": "uploaded files are",
         "permissions": "tool permissions are",
-    }
-)
-_OPTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "auto_download": "fetching models for LM Studio is",
-        "auto_install": "installing LM Studio is",
+        "command_line_docker_credentials": "credentials for containers are",
+        "command_line_docker_enable_sudo": "sudo in containers is",
+        "command_line_docker_packages": "packages for containers are",
+        "command_line_srt_allow_read": "settings of srt are",
+        "command_line_srt_allow_unix_sockets": "settings of srt are",
+        "command_line_srt_deny_read": "settings of srt are",
+        "command_line_srt_network_allowed_domains": "settings of srt are",
+        "command_line_srt_read_mode": "settings of srt are",
     }
 )
 _AGENT: Mapping[str, str] = MappingProxyType({"fallbacks": "fallback models are"})
-_ORCHESTRATOR: Mapping[str, str] = MappingProxyType(
-    {
-        "context_paths": "files of the project are",
-        "enable_multimodal_tools": "media tools are",
-    }
-)
 _COORDINATION: Mapping[str, str] = MappingProxyType(
     {
-        "enable_planning_mode": "planning mode is",
         "max_orchestration_restarts": "restarts are",
         "broadcast": "questions between agents are",
     }
@@ -70,6 +55,7 @@ _SOFT_ORCHESTRATOR = (
     "max_rounds",
     "dissent",
 )
+_SOFT_TOOLS = ("concurrent_tool_execution", "max_concurrent_tools", "defer_loading", "multimodal_config")
 _SITS_OUT = "This agent sits out."
 _SOFT_AGENT = ("voting_sensitivity", "voting_threshold")
 
@@ -94,7 +80,6 @@ def not_yet(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> I
         yield _warn(
             (*at, key), f"strategy {orchestrator.effective_strategy} is", places, f"Use one of {known}."
         )
-    yield from _keys(orchestrator, _ORCHESTRATOR, at, places)
     yield from _keys(orchestrator.coordination, _COORDINATION, (*at, "coordination"), places)
     yield from _keys(team, _TEAM, (), places)
 
@@ -106,7 +91,6 @@ def _of_agent(agent: AgentConfig, path: KeyPath, places: Places) -> Iterator[Pro
         if agent.optional:
             return
         yield _warn((*block, "type"), f"backend {info.type!r} is", places)
-    yield from _keys(agent.backend, _OPTIONS, block, places)
     yield from _keys(agent.tools, _TOOLS, block, places)
     yield from _keys(agent, _AGENT, path, places)
 
@@ -129,6 +113,7 @@ def soft(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iter
         if info is not None and not info.executes and agent.optional:
             yield _warn((*paths[agent.id], "backend", "type"), f"backend {info.type!r} is", places, _SITS_OUT)
         yield from without(agent, _SOFT_AGENT, paths[agent.id])
+        yield from without(agent.tools, _SOFT_TOOLS, (*paths[agent.id], "backend"))
 
 
 def _keys(model: BaseModel, table: Mapping[str, str], path: KeyPath, places: Places) -> Iterator[Problem]:

@@ -8,8 +8,11 @@ from datetime import date
 
 from massgen_mcp.backends.azure_openai import Options as AzureOptions
 from massgen_mcp.backends.claude_code import Options as ClaudeCodeOptions
+from massgen_mcp.backends.gemini import Options as GeminiOptions
 from massgen_mcp.backends.info import Capability, ModelInfo
 from massgen_mcp.backends.options import Options
+from massgen_mcp.backends.reasoning import Reasoning
+from massgen_mcp.backends.responses_options import ResponsesOptions
 from massgen_mcp.backends.urls import host_of, is_loopback
 from massgen_mcp.config.paths import KeyPath
 from massgen_mcp.config.readiness import address_of, foreign_host, key_for, readiness
@@ -29,6 +32,8 @@ _WORDS = {Capability.WEB_SEARCH: "web search", Capability.CODE_EXECUTION: "code 
 _NO_MODEL_NEEDED = frozenset({"local", "scripted", "ag2"})
 _PLACEHOLDERS = frozenset({"empty", "none", "not-needed", "lm-studio", ""})
 _SOON_DAYS = 60
+_EFFORT = frozenset({"effort"})
+_GEMINI_REASONING = frozenset({"effort", "max_tokens", "summary"})
 
 
 def check_backend(seat: Seat, *, today: date) -> Iterator[Problem]:
@@ -39,6 +44,7 @@ def check_backend(seat: Seat, *, today: date) -> Iterator[Problem]:
     yield from _model(seat, today)
     yield from _flags(seat)
     yield from _sampling(seat)
+    yield from _reasoning(seat)
     yield from _extras(seat)
     yield from _claude_code(seat)
 
@@ -215,6 +221,39 @@ def _sampling(seat: Seat) -> Iterator[Problem]:
         elif model is not None and not model.sampling:
             message = f"{model.name} takes no {key}; it is left out when the provider refuses it."
             yield seat.problem(key, message=message, severity="notice")
+
+
+def _reasoning(seat: Seat) -> Iterator[Problem]:
+    """Parts of `reasoning` that its provider has no place for: they would be passed over without a word."""
+    options = seat.agent.backend
+    reasoning: object = getattr(options, "reasoning", None)
+    if not isinstance(reasoning, Reasoning):
+        return
+    heard = _heard(seat)
+    if heard is None:
+        return
+    if unheard := [key for key in reasoning.model_dump(exclude_none=True) if key not in heard]:
+        title, hint = seat.provider.title, ""
+        if isinstance(options, AzureOptions):
+            title, hint = "A deployment's chat completion", "Use api_version: v1, which takes all of it."
+        yield seat.problem(
+            "reasoning",
+            unheard[0],
+            message=f"{title} takes {', '.join(sorted(heard))} alone of reasoning; "
+            f"{', '.join(unheard)} is not sent.",
+            severity="warning",
+            hint=hint,
+        )
+
+
+def _heard(seat: Seat) -> frozenset[str] | None:
+    """The parts of `reasoning` that reach the provider; None for all."""
+    options = seat.agent.backend
+    if isinstance(options, AzureOptions) and not options.is_v1(seat.environment.get(AZURE_VERSION)):
+        return _EFFORT
+    if isinstance(options, ResponsesOptions) or seat.provider.type == "openrouter":
+        return None
+    return _GEMINI_REASONING if isinstance(options, GeminiOptions) else _EFFORT
 
 
 def _extras(seat: Seat) -> Iterator[Problem]:

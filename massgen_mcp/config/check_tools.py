@@ -9,6 +9,7 @@ from massgen_mcp.backends.claude_code import NATIVE_TOOLS
 from massgen_mcp.backends.info import Capability, Support
 from massgen_mcp.backends.urls import host_of, is_loopback
 from massgen_mcp.config.agent_tools import OWN_FILE_TOOLS, OWN_PREFIXES, SHELL_TOOL, ContextPath
+from massgen_mcp.config.check_custom import is_media
 from massgen_mcp.config.paths import KeyPath, Places
 from massgen_mcp.config.readiness import is_local
 from massgen_mcp.config.seat import Seat
@@ -16,23 +17,6 @@ from massgen_mcp.errors import Problem
 
 __all__ = ["check_context_paths", "check_private", "check_tools", "check_trifecta", "outside"]
 
-_MEDIA_TOOLS = frozenset(
-    {
-        "understand_image",
-        "understand_audio",
-        "understand_video",
-        "understand_file",
-        "text_to_image_generation",
-        "image_to_image_generation",
-        "text_to_video_generation",
-        "text_to_speech_transcription_generation",
-        "text_to_speech_continue_generation",
-        "text_to_file_generation",
-        "read_media",
-        "generate_media",
-    }
-)
-"""Tools that MassGen brings; here they need no path."""
 _VIDEO_GONE = "OpenAI's video API was shut down on 2026-09-24."
 _NEEDS = (
     ("mcp_servers", Capability.MCP, "MCP servers"),
@@ -94,7 +78,7 @@ def _servers(seat: Seat) -> Iterator[Problem]:
             yield seat.problem(
                 *path,
                 "security",
-                message="can only tighten here; what may be reached is the operator's policy.",
+                message="not used here: the sandbox and the address checks hold for every server.",
                 severity="notice",
             )
         if server.cwd is not None and outside(server.cwd):
@@ -156,7 +140,7 @@ def _filters(seat: Seat) -> Iterator[Problem]:
 def _custom(seat: Seat) -> Iterator[Problem]:
     for index, tool in enumerate(seat.agent.tools.custom_tools):
         at = ("custom_tools", index)
-        if tool.path is None and not (tool.function and _MEDIA_TOOLS.issuperset(tool.function)):
+        if tool.path is None and not is_media(tool):
             yield seat.problem(*at, "path", message="required: the file that holds the function.")
         if not tool.function:
             yield seat.problem(*at, "function", message="required: the function's name, or several.")

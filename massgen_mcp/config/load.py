@@ -17,6 +17,7 @@ from massgen_mcp.backends.registry import backend_info, options_class, public_ba
 from massgen_mcp.config.agent_tools import AgentTools
 from massgen_mcp.config.available import not_yet, soft
 from massgen_mcp.config.check_backend import check_backend
+from massgen_mcp.config.check_custom import check_custom
 from massgen_mcp.config.check_team import check_team
 from massgen_mcp.config.check_tools import check_private, check_tools, check_trifecta
 from massgen_mcp.config.environment import Environment
@@ -110,6 +111,7 @@ def load_file(
         source=path,
         roots=roots,
         today=today,
+        tools_from=(path.parent, *approved),
     )
 
 
@@ -122,10 +124,12 @@ def load_text(
     source: Path | None = None,
     roots: Sequence[Path] = (),
     today: date | None = None,
+    tools_from: Sequence[Path] = (),
 ) -> Loaded:
     """Read a team file's text. Never raises for what is in it.
 
-    Pure: no process, no network, no file but those already in `environment`.
+    Pure: no process, no network, no file but those already in `environment`, and the sources of custom tools
+    below `tools_from`, the team file's own folder first; with none of them, they are not looked at.
     """
     tree = parse(text)
     if tree.broken:
@@ -136,6 +140,7 @@ def load_text(
         environment=environment,
         inline=origin == "inline",
         today=today or datetime.now(UTC).date(),
+        tools_from=tools_from,
     )
     reader.problems += tree.problems
     return reader.read(name, source, roots)
@@ -148,6 +153,7 @@ class _Reader:
     environment: Environment
     inline: bool
     today: date
+    tools_from: Sequence[Path] = ()
     problems: list[Problem] = field(default_factory=list[Problem])
     seats: list[Seat] = field(default_factory=list[Seat])
 
@@ -346,6 +352,9 @@ class _Reader:
         )
         self.problems += check_backend(seat, today=self.today)
         self.problems += check_tools(seat)
+        if self.tools_from:
+            beside, *approved = self.tools_from
+            self.problems += check_custom(seat, beside=beside, approved=approved)
         self.seats.append(seat)
 
     def _team(self, keys: TeamKeys | None, name: str, source: Path | None) -> TeamConfig | None:

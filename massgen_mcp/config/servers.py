@@ -24,7 +24,7 @@ _TRANSPORTS = {
 
 
 class McpSecurity(Part):
-    """MassGen's `security`: here it can only tighten, never loosen, what the operator's policy allows."""
+    """MassGen's `security`: taken and not used, since the sandbox and the address checks hold for all."""
 
     level: Literal["strict", "high", "moderate", "permissive"] | None = None
     allow_localhost: bool | None = None
@@ -53,8 +53,12 @@ class McpServer(Part):
     exclude_tools: Names = ()
     defer_loading: bool = False
     optional: bool = False
-    """The team goes on without it when it does not start."""
+    """Taken; a server that does not start is always off for the run, and named in the result."""
     sandbox: Literal["auto", "off"] = "auto"
+    stateless: bool = False
+    """It remembers nothing between calls: one connection serves all agents of a run."""
+    side_effects: dict[str, bool] = Field(default_factory=dict[str, bool])
+    """Tool -> whether it changes something, where the server does not say so rightly."""
     security: McpSecurity | None = None
     description: str | None = None
 

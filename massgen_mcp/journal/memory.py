@@ -75,9 +75,13 @@ class MemoryJournal:
         now = float(self._clock.now())
         state = rules.final_state(body) if kind == "Finished" else None
         record = self._add(run, kind, body, now, turn=turn, call=call)
+        cost = rules.cost_of(kind, body)
         if state is not None:
-            run.row = replace(run.row, state=state, ended=now)
+            total = run.row.cost_usd if cost is None else cost
+            run.row = replace(run.row, state=state, ended=now, cost_usd=total)
             run.tails.clear()
+        elif cost:
+            run.row = replace(run.row, cost_usd=run.row.cost_usd + cost)
         return record
 
     def _add(
@@ -145,6 +149,10 @@ class MemoryJournal:
         newest = sorted(numbered, key=lambda pair: (pair[1].row.started, pair[0]), reverse=True)
         found = [self._seen(run) for _, run in newest if before is None or run.row.started < before]
         return found[:limit]
+
+    async def spent(self, since: float) -> float:
+        """US dollars of all runs begun since then."""
+        return sum(run.row.cost_usd for run in self._runs.values() if run.row.started >= since)
 
     async def activities(self, run_id: str) -> Mapping[str, str]:
         """What each agent of a live run is doing now.

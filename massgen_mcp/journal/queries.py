@@ -39,11 +39,12 @@ __all__ = [
     "release_pages",
     "request_cancel",
     "show_activity",
+    "spent",
 ]
 
 _ROW = (
     "SELECT run_id, state, question, team, started, ended, pid, host, process_started, heartbeat, "
-    "cancel_requested FROM runs"
+    "cancel_requested, cost_usd FROM runs"
 )
 
 
@@ -57,6 +58,8 @@ class Draft:
     text: str
     turn: int | None = None
     call: int | None = None
+    cost: float | None = None
+    """US dollars, by `rules.cost_of`."""
 
 
 def insert_run(
@@ -104,11 +107,16 @@ def insert_record(connection: sqlite3.Connection, number: int, seq: int, draft: 
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (number, seq, SCHEMA, draft.at, draft.kind, draft.turn, draft.call, draft.text, check),
     )
+    if draft.cost and draft.kind != "Finished":  # which carries the total
+        connection.execute("UPDATE runs SET cost_usd = cost_usd + ? WHERE number = ?", (draft.cost, number))
 
 
-def finish_run(connection: sqlite3.Connection, number: int, state: RunState, ended: float) -> None:
-    """A run's row says how it ended, and nobody is at work in it."""
-    connection.execute("UPDATE runs SET state = ?, ended = ? WHERE number = ?", (state, ended, number))
+def finish_run(connection: sqlite3.Connection, number: int, state: RunState, draft: Draft) -> None:
+    """A run's row says how it ended and what it cost, by its last record; nobody is at work in it."""
+    connection.execute(
+        "UPDATE runs SET state = ?, ended = ?, cost_usd = coalesce(?, cost_usd) WHERE number = ?",
+        (state, draft.at, draft.cost, number),
+    )
     connection.execute("DELETE FROM activity WHERE run = ?", (number,))
 
 
@@ -278,7 +286,7 @@ def read_rows(
 
 
 def _row(row: tuple[Any, ...], now: float) -> RunRow:
-    run_id, state, question, team, started, ended, pid, host, process_started, heartbeat, cancel = row
+    run_id, state, question, team, started, ended, pid, host, process_started, heartbeat, cancel, cost = row
     owner = Owner(pid=pid, host=host, started=process_started)
     if state == "running" and is_gone(owner, heartbeat=heartbeat, now=now):
         state = "interrupted"
@@ -292,7 +300,16 @@ def _row(row: tuple[Any, ...], now: float) -> RunRow:
         owner=owner,
         heartbeat=heartbeat,
         cancel_requested=cancel,
+        cost_usd=cost,
     )
+
+
+def spent(connection: sqlite3.Connection, *, since: float) -> float:
+    """US dollars of all runs begun since then."""
+    total: float = connection.execute(
+        "SELECT total(cost_usd) FROM runs WHERE started >= ?", (since,)
+    ).fetchone()[0]
+    return total
 
 
 def activities(connection: sqlite3.Connection, run_id: str, *, now: float) -> Mapping[str, str]:

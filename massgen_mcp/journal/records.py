@@ -98,6 +98,8 @@ class RunRow:
     heartbeat: float | None = None
     cancel_requested: str | None = None
     """The reason, once some process has asked the owner to stop."""
+    cost_usd: float = 0.0
+    """US dollars of its replies so far, as far as prices are known; once it is finished, its total."""
 
 
 class RunLog(Protocol):
@@ -165,6 +167,10 @@ class Journal(Protocol):
 
     async def rows(self, *, limit: int = 20, before: float | None = None) -> Sequence[RunRow]:
         """The latest runs, newest first; `before` is the `started` of the last row seen."""
+        ...
+
+    async def spent(self, since: float) -> float:
+        """US dollars of all runs begun since then (seconds since the epoch), whoever drove them."""
         ...
 
     async def activities(self, run_id: str) -> Mapping[str, str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 from massgen_mcp.errors import JournalError, RunNotFound
 from massgen_mcp.journal.codec import Redact
-from massgen_mcp.journal.records import RunState
+from massgen_mcp.journal.records import Kind, RunState
 from massgen_mcp.text import shorten
 
-__all__ = ["DAY", "TAIL", "already_there", "final_state", "finished", "headline", "not_found"]
+__all__ = ["DAY", "TAIL", "already_there", "cost_of", "final_state", "finished", "headline", "not_found"]
 
 DAY = 86_400.0
 """Seconds."""
@@ -37,6 +38,15 @@ def final_state(body: Mapping[str, Any]) -> RunState:
     if status not in _FINAL:
         raise JournalError(f"A Finished record needs a status of {sorted(_FINAL)}, not {status!r}.")
     return cast("RunState", status)
+
+
+def cost_of(kind: Kind, body: Mapping[str, Any]) -> float | None:
+    """The US dollars a record adds to its run, or for `Finished` the run's total; None where it says none."""
+    usage: object = body.get("usage") if kind in {"CallReplied", "Finished"} else None
+    cost: object = cast("Mapping[str, object]", usage).get("cost_usd") if isinstance(usage, Mapping) else None
+    if isinstance(cost, bool) or not isinstance(cost, int | float):
+        return None
+    return float(cost) if math.isfinite(cost) and cost >= 0 else None
 
 
 def already_there(run_id: str) -> JournalError:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from massgen_mcp.errors import JournalError
 
-__all__ = ["MIGRATIONS", "connect_reader", "connect_writer", "migrate", "transaction"]
+__all__ = ["MIGRATIONS", "Migration", "connect_reader", "connect_writer", "migrate", "transaction"]
 
 _PATIENCE = 10.0
 """Seconds to wait for another process's transaction; its own take milliseconds."""
@@ -18,7 +20,36 @@ _PATIENCE = 10.0
 _APPLICATION = 0x6D676D63
 """Marks the file as ours: `mgmc`."""
 
-MIGRATIONS: Sequence[str] = (
+Migration: TypeAlias = str | Callable[[sqlite3.Connection], str]
+"""SQL, statements parted by semicolons; or what makes it from what it reads before the transaction."""
+
+_COST = """
+    CASE WHEN json_valid(body) AND json_type(body, '$.usage.cost_usd') IN ('integer', 'real')
+    THEN json_extract(body, '$.usage.cost_usd') END
+"""
+_COSTS = f"""
+    SELECT number, coalesce(
+        (SELECT {_COST} FROM records WHERE run = number AND kind = 'Finished'),
+        (SELECT sum({_COST}) FROM records WHERE run = number AND kind = 'CallReplied')
+    ) FROM runs
+"""  # noqa: S608 - a constant of this module
+
+
+def _costs_into_rows(connection: sqlite3.Connection) -> str:
+    """A run's cost stands in its row: that of an older run comes from its records."""
+    steps = ["ALTER TABLE runs ADD COLUMN cost_usd REAL NOT NULL DEFAULT 0"]
+    try:
+        for number, cost in connection.execute(_COSTS):
+            if cost and math.isfinite(cost):
+                steps.append(f"UPDATE runs SET cost_usd = {float(cost)!r} WHERE number = {number}")  # noqa: S608 - numbers
+    except sqlite3.DatabaseError as error:
+        # Of a damaged file what can be read still is, without its old costs.
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+    return ";".join(steps)
+
+
+MIGRATIONS: Sequence[Migration] = (
     """
     CREATE TABLE runs (
         number INTEGER PRIMARY KEY,
@@ -54,6 +85,7 @@ MIGRATIONS: Sequence[str] = (
         PRIMARY KEY (run, agent)
     ) WITHOUT ROWID;
     """,
+    _costs_into_rows,
 )
 """In order; a file's version is how many of them it has seen. Never edited, only added to."""
 
@@ -134,7 +166,7 @@ def transaction(connection: sqlite3.Connection) -> Generator[None]:
         raise
 
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
     """Bring the file to the newest version, each step whole or not at all.
 
     Raises:
@@ -146,10 +178,13 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIO
                 f"This journal has version {version}; this massgen-mcp knows up to {len(migrations)}. "
                 "Upgrade massgen-mcp, or set MASSGEN_MCP_STATE_DIR to another folder."
             )
+        step = migrations[version]
+        # Before the transaction: one that meets a damaged page can't be committed any more.
+        text = step if isinstance(step, str) else step(connection)
         with transaction(connection):
             if _version(connection) != version:
                 continue  # another process was faster
-            for statement in migrations[version].split(";"):
+            for statement in text.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {version + 1}")

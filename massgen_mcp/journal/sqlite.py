@@ -135,6 +135,10 @@ class SqliteJournal:
         now = self._clock.now()
         return await self._reader.do(partial(queries.read_rows, limit=limit, before=before, now=now))
 
+    async def spent(self, since: float) -> float:
+        """US dollars of all runs begun since then, whoever drove them."""
+        return await self._reader.do(partial(queries.spent, since=since))
+
     async def activities(self, run_id: str) -> Mapping[str, str]:
         """What each agent of a live run is doing now.
 
@@ -220,7 +224,10 @@ class SqliteRunLog:
         """
         text = encode(body, self._redact)
         at = float(self._clock.now())
-        draft = queries.Draft(run_id=self._run_id, at=at, kind=kind, text=text, turn=turn, call=call)
+        cost = rules.cost_of(kind, body)
+        draft = queries.Draft(
+            run_id=self._run_id, at=at, kind=kind, text=text, turn=turn, call=call, cost=cost
+        )
         if kind == "Finished":
             state = rules.final_state(body)
             finish = partial(self._watch.finish, run=self._run, draft=draft, state=state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar, cast
 
 from massgen_mcp.journal.records import Record, RunState
@@ -193,8 +193,8 @@ class _Fold:
                 self._open.setdefault(self._call(record), []).append(body)
             case "CallReplied" | "CallFailed":
                 self._outcome(record)
-            case "ToolStarted":
-                self._agent(body).tool_calls += 1
+            case "ToolStarted" | "ToolFinished":
+                self._tool(record)
             case "AnswerGiven":
                 self._answers.append(self._answer(record))
             case "VoteCast":
@@ -204,7 +204,7 @@ class _Fold:
             case "Finished":
                 self._end, self._ended = body, record.at
                 self._warn(body)
-            case _:  # ToolFinished says nothing that is summed up; a newer version may write other kinds
+            case _:  # a newer version may write other kinds
                 pass
 
     def _begin(self, record: Record) -> None:
@@ -236,6 +236,12 @@ class _Fold:
             agent.state = _text(record.body, "how") or "stopped"
             agent.error = _text(record.body, "why")
 
+    def _tool(self, record: Record) -> None:
+        agent = self._agent(record.body)
+        agent.tool_calls += record.kind == "ToolStarted"
+        if record.kind == "ToolFinished" and "usage" in record.body:
+            agent.spend(usage_of(record.body["usage"]))
+
     def _outcome(self, record: Record) -> None:
         begun = self._open.get(self._call(record))
         if begun:
@@ -243,7 +249,9 @@ class _Fold:
             begun.pop()
         agent = self._agent(record.body)
         if record.kind == "CallFailed":
-            agent.spend(Usage(requests=_number(record.body, "requests", 0)))
+            agent.spend(
+                replace(usage_of(record.body.get("usage")), requests=_number(record.body, "requests", 0))
+            )
             agent.attempts += _number(record.body, "attempts", 1)
             return
         reply = _mapping(record.body.get("reply"))

@@ -84,7 +84,7 @@ class Watch:
             JournalError: the run is finished.
         """
         seq = self.write(connection, run, draft)
-        queries.finish_run(connection, run.number, state, draft.at)
+        queries.finish_run(connection, run.number, state, draft)
         run.finished = True
         return seq
 

@@ -2,7 +2,8 @@
 
 from massgen_mcp.runs.ask import Allowance, Ask
 from massgen_mcp.runs.handle import RunHandle
-from massgen_mcp.runs.manager import ResolvedTeam, Runs, Teams, World
+from massgen_mcp.runs.manager import Runs
 from massgen_mcp.runs.result import RunResult
+from massgen_mcp.runs.world import ResolvedTeam, Teams, World
 
 __all__ = ["Allowance", "Ask", "ResolvedTeam", "RunHandle", "RunResult", "Runs", "Teams", "World"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from massgen_mcp.errors import RequestRefused
 
-__all__ = ["Allowance", "Ask"]
+__all__ = ["Allowance", "Ask", "Wanted"]
+
+Wanted: TypeAlias = str | Mapping[str, Any]
+"""One item of `files` or `images`: a path, or an object with its content."""
 
 Amount = TypeVar("Amount", int, float)
 _QUESTION_LIMIT = 200_000
@@ -49,6 +53,10 @@ class Ask:
     team: str | None = None
     agents: tuple[str, ...] = ()
     context: str = ""
+    files: tuple[Wanted, ...] = ()
+    """Paths, globs, `path:10-80`, folders, `git:REVISION`, `{name, text}`, `{name, base64, mime}`."""
+    images: tuple[Wanted, ...] = ()
+    """Paths, or `{name, base64, mime}`: PNG, JPEG, WebP, GIF, PDF."""
     strategy: str | None = None
     budget: Allowance = Allowance()
 

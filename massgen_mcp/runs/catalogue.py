@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
-
-import anyio
+from importlib.util import find_spec
+from typing import Any
 
 from massgen_mcp.backends.info import BackendInfo, Capability, Cell, Support, Task
 from massgen_mcp.backends.options import Options
-from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.backends.registry import (
     BACKENDS,
@@ -27,45 +24,27 @@ from massgen_mcp.config.readiness import Readiness, agent_readiness, readiness
 from massgen_mcp.config.search import TeamFile
 from massgen_mcp.errors import RequestRefused
 from massgen_mcp.runs.cost import expected_usd
-from massgen_mcp.runs.default_team import loaded_models
+from massgen_mcp.runs.local_servers import LocalServer, LocalServers, starts_when_asked
 from massgen_mcp.usage import Usage
 
 __all__ = [
-    "Loads",
     "backend_row",
     "backend_rows",
     "cell_text",
     "fitting",
-    "local_models",
     "matrix_rows",
     "team_row",
 ]
 
-Loads: TypeAlias = Mapping[str, Sequence[str]]
-"""Local server -> the models it has in memory."""
-
-
+_MORE = 'list_backends(backend="NAME") says what one can do and what it needs.'
+_NOBODY = "no server with a model answers"
 _MANY_TEAMS = 20
 _TASKS: tuple[Task, ...] = ("research", "coding", "analysis", "cheap", "private")
 _MILLION_IN = Usage(requests=1, input=1_000_000)
 _MILLION_OUT = Usage(requests=1, output=1_000_000)
 
 
-async def local_models(pool: Pool) -> dict[str, list[str]]:
-    """What each local server of this machine has loaded now; an empty list for one that is not there."""
-    loaded: dict[str, list[str]] = {}
-
-    async def look(info: BackendInfo) -> None:
-        loaded[info.type] = await loaded_models(info, pool)
-
-    async with anyio.create_task_group() as tasks:
-        for info in public_backends():
-            if info.executes and info.local and info.base_url is not None:
-                tasks.start_soon(look, info)
-    return loaded
-
-
-def backend_rows(environment: Environment, loaded: Loads, task: str | None) -> list[dict[str, Any]]:
+def backend_rows(environment: Environment, local: LocalServers, task: str | None) -> list[dict[str, Any]]:
     """One row for each backend, by preference or by rank for a task.
 
     Raises:
@@ -75,7 +54,8 @@ def backend_rows(environment: Environment, loaded: Loads, task: str | None) -> l
     if task is not None:
         rows = _for_task(rows, task)
     return [
-        _short_row(info, _state(info, environment, loaded), loaded.get(info.type, []), task) for info in rows
+        _short_row(info, _state(info, environment, local), local.get(info.type, LocalServer()), task)
+        for info in rows
     ]
 
 
@@ -100,31 +80,45 @@ def _ranks(info: BackendInfo, task: str) -> list[int]:
     return [rank for model in info.models for name, rank in model.tasks.items() if name == task]
 
 
-def _state(info: BackendInfo, environment: Environment, loaded: Loads) -> Readiness:
+def _state(info: BackendInfo, environment: Environment, local: LocalServers) -> Readiness:
     if not info.executes:
         return Readiness(ready=False, why="not available in this version")
     if not (info.base_url or info.default_model or info.env or info.type == "local"):
         return Readiness(ready=False, why="a team file has to name its address", remedy=info.setup)
+    if missing := _not_installed(info):
+        return missing
     state = readiness(_options(info), environment)
-    if state.ready and info.type in loaded and not loaded[info.type]:
-        return Readiness(ready=False, why="no server with a loaded model answers", remedy=info.setup)
+    absent = info.type in local and not local[info.type].models
+    if state.ready and absent and not starts_when_asked(info, environment):
+        return Readiness(ready=False, why=_NOBODY, remedy=info.setup)
     return state
 
 
+def _not_installed(info: BackendInfo) -> Readiness | None:
+    """Why a backend of an extra can't be asked; None where the extra is there."""
+    if info.package is None or find_spec(info.package) is not None:
+        return None
+    remedy = f"Install it: pip install 'massgen-mcp[{info.extra}]'."
+    return Readiness(ready=False, why=f"the package {info.package} is not installed", remedy=remedy)
+
+
 def _options(info: BackendInfo, model: str | None = None) -> Options:
-    made: Options = options_class(info)(type=info.type, model=model or info.default_model)
+    """Options to ask readiness and prices by; where the row has no model, its name does not matter."""
+    made: Options = options_class(info)(type=info.type, model=model or info.default_model or "any")
     return made
 
 
-def _short_row(
-    info: BackendInfo, state: Readiness, loaded: Sequence[str], task: str | None
-) -> dict[str, Any]:
+def _short_row(info: BackendInfo, state: Readiness, server: LocalServer, task: str | None) -> dict[str, Any]:
     row: dict[str, Any] = {"backend": info.type, "ready": state.ready}
     if not state.ready:
         names = " or ".join(state.variables)
         row["why"] = f"{names} is not set" if names and state.key == "missing" else state.why
-        return row
-    row["model"] = loaded[0] if loaded else info.default_model
+        if names and state.key == "missing":
+            return row  # what is not set is the remedy, too
+        return row | ({"remedy": state.remedy} if state.remedy else {})
+    row["model"] = server.models[0] if server.models else info.default_model
+    if info.base_url is not None and info.local and not server.loaded:
+        row["loads"] = _loads(server)
     row["key"] = f"set ({state.variables[0]})" if state.key == "set" and state.variables else state.key
     row["can"] = {
         capability.value: cell_text(cell)
@@ -136,8 +130,13 @@ def _short_row(
     return {key: value for key, value in row.items() if value is not None}
 
 
+def _loads(server: LocalServer) -> str:
+    """Why a server with nothing in memory is ready all the same."""
+    return "on demand, by the first request" if server.on_demand else "started by `lms` when asked"
+
+
 async def backend_row(
-    backend: str, environment: Environment, loaded: Loads, prices: Prices
+    backend: str, environment: Environment, local: LocalServers, prices: Prices
 ) -> dict[str, Any]:
     """One backend whole, with its models.
 
@@ -145,17 +144,18 @@ async def backend_row(
         RequestRefused: there is no such backend.
     """
     info = _known(backend)
-    state = _state(info, environment, loaded)
+    state = _state(info, environment, local)
     row = _matrix_row(info) | {
+        "legend": legend(),
         "ready": state.ready,
         "key": f"{state.key} ({' or '.join(state.variables)})" if state.variables else state.key,
         "models": [await _model_row(info, model.name, prices) for model in info.models],
     }
     if not state.ready:
         row |= {"why": state.why, "remedy": state.remedy or info.setup}
-    if loaded.get(info.type):
-        row["loaded"] = loaded[info.type]
-    return row
+    server = local.get(info.type, LocalServer())
+    row |= {"loaded": list(server.loaded)} if server.loaded else {}
+    return row | ({"loaded_on_demand": list(server.on_demand)} if server.on_demand else {})
 
 
 async def _model_row(info: BackendInfo, name: str, prices: Prices) -> dict[str, Any]:
@@ -183,10 +183,15 @@ def cell_text(cell: Cell) -> str:
     return f"{cell.support.value} ({', '.join(parts)})" if parts else cell.support.value
 
 
+def legend() -> dict[str, str]:
+    """What the words in a cell mean."""
+    return {support.value: words for support, words in LEGEND.items()}
+
+
 def matrix_rows() -> dict[str, Any]:
     """Every backend with everything its row says, and what the words mean."""
     return {
-        "legend": {support.value: words for support, words in LEGEND.items()},
+        "legend": legend(),
         "backends": [_matrix_row(info) for info in public_backends()],
     }
 
@@ -209,7 +214,7 @@ def _matrix_row(info: BackendInfo) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value not in (None, [], {}, "")}
 
 
-async def team_row(file: TeamFile, loaded: Loaded, local: Loads, prices: Prices) -> dict[str, Any]:
+async def team_row(file: TeamFile, loaded: Loaded, local: LocalServers, prices: Prices) -> dict[str, Any]:
     """One team of a file: who is in it, and whether it could answer now."""
     row: dict[str, Any] = {"name": file.name}
     if loaded.team is None:
@@ -235,22 +240,36 @@ async def team_row(file: TeamFile, loaded: Loaded, local: Loads, prices: Prices)
     return row
 
 
-def _agent_state(agent: AgentConfig, loaded: Loaded, local: Loads) -> Readiness:
+def _agent_state(agent: AgentConfig, loaded: Loaded, local: LocalServers) -> Readiness:
     kind = agent.backend.type
     unmoved = agent.backend.base_url is None and getattr(agent.backend, "port", None) is None
-    if unmoved and kind in local and not local[kind]:
-        return Readiness(ready=False, why="no server with a loaded model answers")
+    if missing := _not_installed(BACKENDS[kind]):
+        return missing
+    absent = unmoved and kind in local and not local[kind].models
+    if absent and not starts_when_asked(BACKENDS[kind], loaded.environment):
+        return Readiness(ready=False, why=_NOBODY)
     return agent_readiness(agent, loaded.environment)
 
 
 def fitting(found: dict[str, Any], limit: int) -> dict[str, Any]:
     """The same catalogue within `limit` bytes of JSON, where it can be; what is to be had elsewhere goes."""
-    steps = (_without_absent_members, _without_cells, _without_reasons, _without_many_teams)
+    steps = (
+        _without_remedies,
+        _without_absent_members,
+        _without_cells,
+        _without_reasons,
+        _without_many_teams,
+    )
     for step in steps:
         if len(json.dumps(found, separators=(",", ":"))) <= limit:
             break
         found = step(found)
     return found
+
+
+def _without_remedies(found: dict[str, Any]) -> dict[str, Any]:
+    rows = [_but(row, "remedy") for row in found["backends"]]
+    return found | {"backends": rows, "more": _MORE}
 
 
 def _without_absent_members(found: dict[str, Any]) -> dict[str, Any]:
@@ -261,7 +280,7 @@ def _without_absent_members(found: dict[str, Any]) -> dict[str, Any]:
 
 def _without_cells(found: dict[str, Any]) -> dict[str, Any]:
     rows = [_but(row, "can") for row in found["backends"]]
-    return found | {"backends": rows, "more": 'list_backends(backend="NAME") says what one can do.'}
+    return found | {"backends": rows, "more": _MORE}
 
 
 def _without_reasons(found: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from massgen_mcp.backends.prices import Prices
 from massgen_mcp.backends.registry import public_backends
 from massgen_mcp.usage import Usage
 
-__all__ = ["Candidate", "Choice", "candidates", "choose", "loaded_models"]
+__all__ = ["Candidate", "Choice", "candidates", "choose", "listed_models", "loaded_models"]
 
 SIZE = 3
 PRICE_SPREAD = 5.0
@@ -101,18 +101,29 @@ async def _probe(row: BackendInfo, pool: Pool, found: dict[str, list[str]]) -> N
 
 async def loaded_models(row: BackendInfo, pool: Pool) -> list[str]:
     """Models that a local server has in memory now; none when it is not there. Never loads one."""
+    listed = await _listed(row, row.loaded_path, pool)
+    return [item.id for item in listed if item.state == "loaded" and item.type != "embeddings"]
+
+
+async def listed_models(row: BackendInfo, pool: Pool) -> list[str]:
+    """Models that a local server offers, in memory or not; none when it is not there."""
+    # LM Studio's own list says what is no language model.
+    path = row.loaded_path if row.type == "lmstudio" else "models"
+    return [item.id for item in await _listed(row, path, pool) if item.type != "embeddings"]
+
+
+async def _listed(row: BackendInfo, path: str, pool: Pool) -> list[_Listed]:
     client = await pool.client()
     base = (row.base_url or "").rstrip("/")
-    url = httpx2.URL(f"{base}/").join(row.loaded_path)
+    url = httpx2.URL(f"{base}/").join(path)
     try:
         with anyio.fail_after(_PROBE_SECONDS):
             response = await client.get(url)
         if not response.is_success:
             return []
-        listing = _Listing.model_validate_json(response.content)
+        return _Listing.model_validate_json(response.content).data
     except (httpx2.HTTPError, TimeoutError, ValueError, OSError):
         return []
-    return [item.id for item in listing.data if item.state == "loaded" and item.type != "embeddings"]
 
 
 async def choose(found: Sequence[Candidate], *, prices: Prices, today: date) -> Choice | None:

@@ -4,125 +4,44 @@ from __future__ import annotations
 
 import logging
 import platform
-import secrets as system_secrets
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from massgen_mcp import __version__
-from massgen_mcp.backends.base import Backend
-from massgen_mcp.backends.prices import Prices
-from massgen_mcp.clock import Clock
-from massgen_mcp.engine import Board, Member, Settings
-from massgen_mcp.errors import JournalError, MassgenError
+from massgen_mcp.engine import Board, Member
+from massgen_mcp.errors import JournalError, MassgenError, RunNotFound
 from massgen_mcp.journal import Journal, MemoryJournal, RunLog, RunRow, read_intact, summarise
-from massgen_mcp.runs.ask import Allowance, Ask
+from massgen_mcp.runs.ask import Ask
+from massgen_mcp.runs.attach import attach
 from massgen_mcp.runs.catalogue import fitting
 from massgen_mcp.runs.handle import RunHandle
+from massgen_mcp.runs.made import read_change, read_file
 from massgen_mcp.runs.names import new_run_id
 from massgen_mcp.runs.past import result_of_record, with_warning
 from massgen_mcp.runs.result import RunResult, TeamInfo
 from massgen_mcp.runs.shape import finished_result
+from massgen_mcp.runs.world import ResolvedTeam, Teams, World
 from massgen_mcp.secrets import Secrets
-from massgen_mcp.team import AgentSpec, EventLog, Limits, Ports, TeamRun, TeamSpec
+from massgen_mcp.team import EventLog, Limits, Ports, TeamRun, TeamSpec
 from massgen_mcp.team.prompts import PROMPTS_VERSION
-from massgen_mcp.team.spec import no_queue
+from massgen_mcp.team.spec import Attached
 from massgen_mcp.telemetry import run_span
+from massgen_mcp.workspace.run_folder import RunFolder, sweep
 
-__all__ = ["ResolvedTeam", "Runs", "Teams", "World"]
+__all__ = ["Runs"]
 
 _logger = logging.getLogger(__name__)
 _KEPT = 100
 """Finished runs kept in memory; all others are read back from the journal."""
 _CLOSING_SECONDS = 5.0
-_COUNTED = 200
-"""Runs of one day that are added up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedTeam:
-    """A team ready to be asked: every file read, every key found, nothing spent."""
-
-    name: str
-    agents: tuple[AgentSpec, ...]
-    strategy: str
-    settings: Settings
-    allowance: Allowance
-    first_round_seconds: float | None = None
-    round_seconds: float | None = None
-    why: str = ""
-    warnings: tuple[str, ...] = ()
-    config: dict[str, Any] | None = None
-    journalled: bool = True
-
-
-class Teams(Protocol):
-    """Where teams come from."""
-
-    async def resolve(self, ask: Ask) -> ResolvedTeam:
-        """The team a question is for.
-
-        Raises:
-            ConfigError: its file can't be used.
-            RequestRefused: there is no such team, or nothing is ready to answer.
-        """
-        ...
-
-    async def catalogue(self, backend: str | None = None, task: str | None = None) -> dict[str, Any]:
-        """Backends and teams, ready or why not, as `list_backends` returns it.
-
-        Raises:
-            RequestRefused: no such backend or task.
-        """
-        ...
-
-    async def matrix(self) -> dict[str, Any]:
-        """Every backend with everything its row says."""
-        ...
-
-    async def validate(self, config: str) -> dict[str, Any]:
-        """Problems of a config given by name, path or as YAML text, as `validate_config` returns it."""
-        ...
-
-    def names(self) -> list[str]:
-        """Names of teams that can be asked."""
-        ...
-
-    async def show(self, name: str) -> str:
-        """What a team's file resolves to, as text, without secrets.
-
-        Raises:
-            RequestRefused: there is no such team.
-        """
-        ...
-
-    def schema(self) -> dict[str, Any]:
-        """The JSON Schema of a team file."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """Everything outside that runs need."""
-
-    clock: Clock
-    teams: Teams
-    prices: Prices
-    open_journal: Callable[[], Awaitable[Journal]]
-    open_backend: Callable[[AgentSpec], Awaitable[Backend]]
-    place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = no_queue
-    """Where requests queue for servers that take only so many at once."""
-    random: Callable[[], Random] = lambda: Random(system_secrets.randbits(64))  # noqa: S311 - seeded from the system's
-    max_runs: int = 16
-    """Runs in motion at once in this process; more wait."""
-    secrets: Secrets = field(default_factory=Secrets)
-    """What must not be shown; the doors redact everything by it."""
 
 
 class Runs:
@@ -164,16 +83,11 @@ class Runs:
         return found if limit is None or backend is not None else fitting(found, limit)
 
     async def _spent_today(self) -> float:
-        """US dollars of all runs on this state folder that began today, UTC."""
+        """US dollars of all runs on this state folder that began today, UTC, and of those not kept there."""
         now = self._world.clock.now()
-        today = now - now % 86_400
         journal = await self.journal()
-        spent = 0.0
-        for row in await journal.rows(limit=_COUNTED):
-            if row.started >= today:
-                records, _ = await read_intact(journal, row.run_id)
-                spent += summarise(records, state=row.state).usage.cost_usd or 0.0
-        return round(spent, 6)
+        unkept = [handle.journal for handle in self._handles.values() if handle.journal is not journal]
+        return round(sum([await place.spent(now - now % 86_400) for place in (journal, *unkept)]), 6)
 
     async def start(self, ask: Ask) -> RunHandle:
         """Put a question to a team. The run goes on by itself from here.
@@ -182,10 +96,24 @@ class Runs:
             ConfigError, RequestRefused: it can't be asked; nothing was spent.
             JournalError: there is nowhere to keep what will be paid for; nothing was spent.
         """
+        material = await self._world.gather(ask)
         team = await self._world.teams.resolve(ask)
         self._keep_secret(team)
+        seated = attach(
+            team.agents,
+            team.equipment,
+            material,
+            least=team.settings.min_agents,
+            project=self._world.project,
+        )
+        team = replace(
+            team,
+            agents=seated.agents,
+            equipment=seated.equipment,
+            warnings=(*team.warnings, *seated.warnings),
+        )
         random = self._world.random()
-        spec = _spec(ask, team, random)
+        spec = _spec(ask, team, random, seated.attached)
         journal = await self.journal() if team.journalled else self._unkept()
         log, usual = await self._begin(spec, team, random, journal)
         ports = Ports(
@@ -193,6 +121,7 @@ class Runs:
             random=random,
             open_backend=self._world.open_backend,
             place=self._world.place,
+            open_workshop=self._world.open_workshop,
         )
         run = TeamRun(
             spec, ports=ports, prices=self._world.prices, log=EventLog(log, redact=self._world.secrets.redact)
@@ -268,6 +197,37 @@ class Runs:
         await (await self.journal()).request_cancel(run_id, reason)
         return await self.wait(run_id, _CLOSING_SECONDS)
 
+    async def file(self, run_id: str, path: str) -> tuple[str, bytes]:
+        """Media type and content of a file that came with a run's answer.
+
+        Raises:
+            RunNotFound: there is none, or it is too large to hand on.
+        """
+        return await anyio.to_thread.run_sync(read_file, self._folders(run_id), run_id, path)
+
+    async def change(self, run_id: str, path: str) -> str:
+        """How a run changed a file of the project, as a unified diff.
+
+        Raises:
+            RunNotFound: it did not.
+        """
+        return await anyio.to_thread.run_sync(read_change, self._folders(run_id), run_id, path)
+
+    def _folders(self, run_id: str) -> Path:
+        if self._world.state_dir is None:
+            raise RunNotFound(f"Run {run_id} has no files.")
+        return self._world.state_dir
+
+    async def prune(self, days: float) -> Sequence[str]:
+        """Delete the runs that have been over for so long, with their files. Returns their ids."""
+        deleted = await (await self.journal()).prune(older_than_days=days)
+        state = self._world.state_dir
+        if state is not None:
+            for run_id in deleted:
+                await anyio.to_thread.run_sync(RunFolder.remove, state, run_id)
+            await anyio.to_thread.run_sync(sweep, state)
+        return deleted
+
     async def rows(self, *, limit: int = 20, before: float | None = None) -> Sequence[RunRow]:
         """The latest runs, newest first, of every process on this state folder."""
         return await (await self.journal()).rows(limit=limit, before=before)
@@ -308,6 +268,7 @@ class Runs:
         body = {
             "question": spec.question,
             "context": spec.context,
+            **({"attached": dict(spec.attached.digests)} if spec.attached.digests else {}),
             "team": team.name,
             "why": team.why,
             "strategy": spec.strategy,
@@ -391,7 +352,7 @@ async def _kept(handle: RunHandle, result: RunResult) -> RunResult:
     return result
 
 
-def _spec(ask: Ask, team: ResolvedTeam, random: Random) -> TeamSpec:
+def _spec(ask: Ask, team: ResolvedTeam, random: Random, attached: Attached) -> TeamSpec:
     allowance = team.allowance.within(ask.budget)
     limits = Limits(
         seconds=allowance.seconds if allowance.seconds is not None else 600.0,
@@ -408,6 +369,8 @@ def _spec(ask: Ask, team: ResolvedTeam, random: Random) -> TeamSpec:
         strategy=ask.strategy or team.strategy,
         settings=replace(team.settings, seed=team.settings.seed or random.getrandbits(32)),
         limits=limits,
+        attached=attached,
+        equipment=team.equipment,
         config=team.config or {},
     )
 

@@ -23,12 +23,22 @@ from massgen_mcp.config.readiness import address_of
 from massgen_mcp.config.search import default_search
 from massgen_mcp.config.variables import KNOWN_KEYS
 from massgen_mcp.journal import open_journal
-from massgen_mcp.runs.manager import Runs, World
+from massgen_mcp.runs.ask import Ask
+from massgen_mcp.runs.git_diff import make_git
+from massgen_mcp.runs.holding import Holding
+from massgen_mcp.runs.manager import Runs
+from massgen_mcp.runs.material import Material, gather
+from massgen_mcp.runs.media import Studio
+from massgen_mcp.runs.roots import find_roots
 from massgen_mcp.runs.settings import read_settings
 from massgen_mcp.runs.teams import OperatorTeams, Place
+from massgen_mcp.runs.workshop import Machine, open_workshop
+from massgen_mcp.runs.world import World
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec
+from massgen_mcp.tools.downstream.entry import PackageCache
 from massgen_mcp.tools.toolset import Toolset
+from massgen_mcp.workspace.sandbox import find_sandbox
 
 __all__ = ["open_runs"]
 
@@ -46,6 +56,7 @@ async def open_runs(
     *,
     place: Place,
     config_dirs: Sequence[Path] = (),
+    roots: Sequence[Path] = (),
     environ: Mapping[str, str] = os.environ,
     clock: Clock | None = None,
     home: Path | None = None,
@@ -60,6 +71,7 @@ async def open_runs(
         tasks: owns the work of all runs.
         place: whether a person at a terminal or a host started this process.
         config_dirs: folders of team files given on the command line.
+        roots: folders given on the command line that files and context paths may lie in.
         environ: the process's variables.
         clock: where time comes from.
         home: the user's home folder.
@@ -70,10 +82,12 @@ async def open_runs(
     settings = read_settings(environ, config_dirs=tuple(config_dirs))
     home, here = home or Path.home(), here or Path.cwd()
     terminal = place == "terminal"
+    open_roots = find_roots(given=roots, environ=environ, cwd=here, home=home)
     secrets, pool, prices = Secrets(), Pool(), Prices()
     environment = default_environment(
         environ, home=home, config_folder=config_folder, working_folder=here if terminal else None
     )
+    holding = Holding(environ)
     teams = OperatorTeams(
         settings=settings,
         place=place,
@@ -90,7 +104,11 @@ async def open_runs(
         pool=pool,
         prices=prices,
         clock=clock,
+        roots=open_roots,
+        home=home,
+        holding=holding,
     )
+    tasks.start_soon(holding.find_out)
 
     _learn_keys(environment, secrets)
 
@@ -111,6 +129,14 @@ async def open_runs(
         )
         return await open_backend(spec.options, context)
 
+    async def gather_for(given: Ask) -> Material:
+        if not given.files and not given.images:
+            return Material()
+        git = None
+        if any(isinstance(item, str) and item.startswith("git:") for item in given.files):
+            git = make_git(await find_sandbox(environ), environ=environ)
+        return await gather(given.files, given.images, roots=open_roots, git=git, redact=secrets.redact)
+
     places: dict[str, anyio.CapacityLimiter] = {}
 
     def queue_for(spec: AgentSpec) -> AbstractAsyncContextManager[Any]:
@@ -120,6 +146,14 @@ async def open_runs(
         address = address_of(spec.options, environment) or spec.info.type
         return places.setdefault(address, anyio.CapacityLimiter(most))
 
+    machine = Machine(
+        state_dir=settings.state_dir,
+        environ=environ,
+        secrets=secrets,
+        clock=clock,
+        packages=PackageCache(settings.cache_dir / "packages"),
+        studio=Studio(pool=pool, prices=prices, secrets=secrets, clock=clock),
+    )
     world = World(
         clock=clock,
         teams=teams,
@@ -127,6 +161,10 @@ async def open_runs(
         open_journal=partial(open_journal, settings.state_dir, clock=clock, redact=secrets.redact_value),
         open_backend=open_one,
         place=queue_for,
+        open_workshop=partial(open_workshop, machine),
+        state_dir=settings.state_dir,
+        gather=gather_for,
+        project=open_roots.first,
         secrets=secrets,
     )
     runs = Runs(world, tasks)

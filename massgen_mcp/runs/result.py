@@ -11,8 +11,10 @@ __all__ = [
     "AgentRow",
     "Agreement",
     "BallotRow",
+    "ChangeRow",
     "Detail",
     "Dissent",
+    "FileRow",
     "ResultStatus",
     "RunResult",
     "TeamInfo",
@@ -87,6 +89,26 @@ class UsageRow(_Part):
     lost: dict[str, float] = Field(default_factory=dict)
 
 
+class FileRow(_Part):
+    """A file that came with the answer."""
+
+    path: str
+    mime: str
+    bytes: int
+    local_path: str = ""
+    """On the machine of the server."""
+    uri: str
+
+
+class ChangeRow(_Part):
+    """A file of the project that the presenter changed."""
+
+    path: str
+    added: int = 0
+    removed: int = 0
+    diff_uri: str = ""
+
+
 class TeamInfo(_Part):
     """Who was asked, and why these."""
 
@@ -107,6 +129,8 @@ class RunResult(_Part):
     ballot: list[BallotRow] = Field(default_factory=list[BallotRow])
     agents: list[AgentRow] = Field(default_factory=list[AgentRow])
     usage: UsageRow = UsageRow()
+    files: list[FileRow] = Field(default_factory=list[FileRow])
+    changes: list[ChangeRow] = Field(default_factory=list[ChangeRow])
     team: TeamInfo | None = None
     seconds: float = 0.0
     error: str = ""

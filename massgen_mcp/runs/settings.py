@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from massgen_mcp.runs.ask import Allowance
+from massgen_mcp.workspace.depth import depth_problem
 
 __all__ = ["APP", "Settings", "read_settings"]
 
@@ -31,6 +32,8 @@ class Settings:
     """What a run may use where no team file says otherwise."""
     problems: tuple[str, ...] = ()
     """Settings that could not be read, and what holds instead."""
+    too_deep: str = ""
+    """Why no team may be asked here: this server was started by teams of teams."""
 
 
 def read_settings(environ: Mapping[str, str], *, config_dirs: tuple[Path, ...] = ()) -> Settings:
@@ -62,4 +65,5 @@ def read_settings(environ: Mapping[str, str], *, config_dirs: tuple[Path, ...] =
             seconds=number("MASSGEN_MCP_MAX_SECONDS", 600.0),
         ),
         problems=tuple(problems),
+        too_deep=depth_problem(environ),
     )

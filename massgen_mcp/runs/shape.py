@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from massgen_mcp.engine import Board, Outcome
 from massgen_mcp.runs.result import (
@@ -11,7 +12,9 @@ from massgen_mcp.runs.result import (
     AgentRow,
     Agreement,
     BallotRow,
+    ChangeRow,
     Dissent,
+    FileRow,
     RunResult,
     TeamInfo,
     UsageRow,
@@ -43,12 +46,39 @@ def finished_result(run: TeamRun, ended: Ended, *, team: TeamInfo, warnings: Seq
         ballot=_ballot(board, outcome),
         agents=[agent_row(seat) for seat in seats],
         usage=usage_row(seats, outcome.saved),
+        files=_files(run.log.run_id, ended),
+        changes=_changes(run.log.run_id, ended),
         team=team,
         seconds=round(ended.seconds, 2),
         error="" if outcome.answer else _no_answer(outcome, seats),
-        warnings=[*warnings, *_warnings(run, outcome, seats)],
+        warnings=[*warnings, *_warnings(run, outcome, seats), *ended.made.warnings],
         report=f"massgen://runs/{run.log.run_id}",
     )
+
+
+def _files(run_id: str, ended: Ended) -> list[FileRow]:
+    return [
+        FileRow(
+            path=file.path,
+            mime=file.mime,
+            bytes=file.bytes,
+            local_path=str(file.local_path),
+            uri=f"massgen://runs/{run_id}/files/{quote(file.path)}",
+        )
+        for file in ended.made.files
+    ]
+
+
+def _changes(run_id: str, ended: Ended) -> list[ChangeRow]:
+    return [
+        ChangeRow(
+            path=change.path,
+            added=change.added,
+            removed=change.removed,
+            diff_uri=f"massgen://runs/{run_id}/changes/{quote(change.path)}" if change.diff else "",
+        )
+        for change in ended.made.changes
+    ]
 
 
 def running_result(

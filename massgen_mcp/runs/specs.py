@@ -13,7 +13,7 @@ from massgen_mcp.config.readiness import Readiness, agent_readiness, key_for
 from massgen_mcp.engine import Settings
 from massgen_mcp.errors import ConfigError, RequestRefused
 from massgen_mcp.runs.ask import Allowance
-from massgen_mcp.runs.manager import ResolvedTeam
+from massgen_mcp.runs.world import ResolvedTeam
 from massgen_mcp.team import AgentSpec
 
 __all__ = ["agent_spec", "allowance_of", "engine_settings", "ready_team"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import anyio.lowlevel
 import yaml
 
 from massgen_mcp.backends.pool import Pool
@@ -22,12 +25,19 @@ from massgen_mcp.config.shorthand import resolve_agents
 from massgen_mcp.engine import available_strategies
 from massgen_mcp.errors import Problem, RequestRefused
 from massgen_mcp.runs.ask import Ask
-from massgen_mcp.runs.catalogue import backend_row, backend_rows, local_models, matrix_rows, team_row
+from massgen_mcp.runs.catalogue import backend_row, backend_rows, matrix_rows, team_row
 from massgen_mcp.runs.cost import expected_usd
 from massgen_mcp.runs.default_team import Candidate, Choice, candidates, choose
-from massgen_mcp.runs.manager import ResolvedTeam
+from massgen_mcp.runs.equipment import equip, needs_sandbox, writes_project
+from massgen_mcp.runs.holding import Holding
+from massgen_mcp.runs.kept import KeptTeams
+from massgen_mcp.runs.local_servers import local_servers
+from massgen_mcp.runs.roots import Roots
 from massgen_mcp.runs.settings import Settings
 from massgen_mcp.runs.specs import agent_spec, allowance_of, engine_settings, ready_team
+from massgen_mcp.runs.world import ResolvedTeam
+from massgen_mcp.team.spec import Equipment
+from massgen_mcp.workspace.sandbox import SandboxUnavailable, find_sandbox
 
 __all__ = ["DEFAULT_TEAM", "DEMO_TEAM", "OperatorTeams", "Place"]
 
@@ -50,14 +60,20 @@ class OperatorTeams:
     pool: Pool
     prices: Prices
     clock: Clock
+    roots: Roots
+    home: Path
+    holding: Holding
+    kept: KeptTeams = field(default_factory=KeptTeams)
 
     async def resolve(self, ask: Ask) -> ResolvedTeam:
         """The team a question is for, its strategy checked.
 
         Raises:
             ConfigError: its file can't be used.
-            RequestRefused: there is no such team, or nothing is ready to answer.
+            RequestRefused: there is no such team, nothing is ready to answer, or a team asks itself.
         """
+        if self.settings.too_deep:
+            raise RequestRefused(f"{self.settings.too_deep} Nothing was spent.")
         team = await self._resolve(ask)
         if ask.strategy is None:
             return team
@@ -75,21 +91,53 @@ class OperatorTeams:
         name = ask.team or self.settings.team
         if name is not None and name != DEFAULT_TEAM:
             why = "as asked" if ask.team else "MASSGEN_MCP_TEAM names it"
-            return self._from_file(name, why)
+            return await self._from_file(name, why)
         choice = await self._choice()
         if choice is not None:
             return self._made(self._default(choice), choice.why)
         if self.place == "terminal":
-            return self._from_file(DEMO_TEAM, "nothing else is configured here")
+            return await self._from_file(DEMO_TEAM, "nothing else is configured here")
         raise RequestRefused(self._nothing_ready())
 
-    def _from_file(self, name: str, why: str) -> ResolvedTeam:
+    async def _from_file(self, name: str, why: str) -> ResolvedTeam:
         file = find_team(name, self.search())
         loaded = self._load(file)
-        return ready_team(loaded, name=file.name, defaults=self.settings.allowance, why=why)
+        ready = ready_team(loaded, name=file.name, defaults=self.settings.allowance, why=why)
+        equipment = equip(
+            loaded.require(file.name),
+            {agent.id for agent in ready.agents},
+            roots=self.roots,
+            home=self.home,
+            private=(self.settings.state_dir, self.settings.cache_dir),
+            approved=(file.folder,),
+        )
+        await self._check_sandbox(equipment)
+        always = writes_project(equipment) or equipment.planning
+        settings = replace(ready.settings, present_always=always)
+        return replace(ready, equipment=equipment, settings=settings)
+
+    async def _check_sandbox(self, equipment: Equipment) -> None:
+        """Refuse before anything is spent what could not be had in the run."""
+        if agents := needs_sandbox(equipment):
+            try:
+                await find_sandbox(self.environment.merged())
+            except SandboxUnavailable as error:
+                raise RequestRefused(f"{', '.join(agents)}: {error} Nothing was spent.") from error
+
+    async def _listed(self, file: TeamFile) -> Loaded:
+        """For a list, which keeps nobody waiting for longer than one file takes."""
+        await anyio.lowlevel.checkpoint()
+        depends = (self._today(), tuple(self.roots.folders))
+        return self.kept.load(file.path, partial(self._load, file), depends=depends)
 
     def _load(self, file: TeamFile) -> Loaded:
-        return load_file(file.path, approved=[file.folder], environment=self.environment, today=self._today())
+        return load_file(
+            file.path,
+            approved=[file.folder],
+            environment=self.environment,
+            roots=self.roots.folders,
+            today=self._today(),
+        )
 
     def _made(self, team: TeamConfig, why: str) -> ResolvedTeam:
         specs = tuple(
@@ -154,7 +202,7 @@ class OperatorTeams:
         Raises:
             RequestRefused: there is no such backend or task.
         """
-        local = await local_models(self.pool)
+        local = await local_servers(self.pool)
         if backend is not None:
             return {"backends": [await backend_row(backend, self.environment, local, self.prices)]}
         rows = backend_rows(self.environment, local, task)
@@ -162,13 +210,13 @@ class OperatorTeams:
         found: dict[str, Any] = {"backends": rows, "default_team": await self._default_row(choice)}
         search = self.search()
         found["teams"] = [
-            await team_row(file, self._load(file), local, self.prices) for file in list_teams(search)
+            await team_row(file, await self._listed(file), local, self.prices) for file in list_teams(search)
         ]
         if search.untrusted is not None:
             command = f"massgen-mcp trust {search.untrusted.parent}"
             found["found_not_trusted"] = {"folder": str(search.untrusted), "to_trust": command}
         notes = [*self.settings.problems, *self.environment.troubles]
-        found["sandbox"] = "none: agents have no tools in this version"
+        found["sandbox"] = await self.holding.words()
         return found | ({"notes": notes} if notes else {})
 
     async def _default_row(self, choice: Choice | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ __all__ = [
     "read_arguments",
 ]
 
-RunDetail: TypeAlias = Literal["summary", "answers", "votes", "transcript"]
+RunDetail: TypeAlias = Literal["summary", "answers", "votes", "files", "transcript"]
 
 _Positive = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(gt=0)]
@@ -70,6 +70,17 @@ class AskTeam(Arguments):
         str | None,
         Field(description="Material the answer needs: code, logs, data, your findings. Judged, not obeyed."),
     ] = None
+    files: Annotated[
+        list[str | dict[str, Any]] | None,
+        Field(
+            max_length=200,
+            description="Paths, globs, path:10-80, folders, git:HEAD (diff) in the project; or {name, text}.",
+        ),
+    ] = None
+    images: Annotated[
+        list[str | dict[str, Any]] | None,
+        Field(max_length=10, description="Paths, or {name, base64, mime}. PDF too."),
+    ] = None
     strategy: Annotated[str | None, Field(description="How the team decides. Default: the team's own.")] = (
         None
     )
@@ -97,6 +108,7 @@ class GetRun(Arguments):
         float | None, Field(ge=0, le=50, description="Wait that long for it to end. Default: 0.")
     ] = None
     detail: Annotated[RunDetail | None, Field(description="Default: summary.")] = None
+    path: Annotated[str | None, Field(max_length=1000, description="With files: one file's content.")] = None
     cursor: Annotated[
         str | None, Field(max_length=100, description="`cursor` of the last reply, for the next page.")
     ] = None
@@ -159,6 +171,8 @@ _MEANT: Mapping[str, str] = {
     "models": "agents",
     "backends": "agents",
     "background": "wait_seconds",
+    "attachments": "files",
+    "image": "images",
     "timeout": "wait_seconds",
     "max_cost_usd": "budget",
     "id": "run_id",
@@ -166,6 +180,7 @@ _MEANT: Mapping[str, str] = {
     "page": "cursor",
     "yaml": "config",
     "path": "config",
+    "file": "path",
     "name": "config",
 }
 """Names that callers use -> the one that is meant, where the tool has it."""

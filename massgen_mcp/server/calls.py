@@ -98,6 +98,8 @@ async def _ask_team(call: _Call) -> types.CallToolResult:
         team=given.team,
         agents=tuple(given.agents or ()),
         context=given.context or "",
+        files=tuple(given.files or ()),
+        images=tuple(given.images or ()),
         strategy=given.strategy,
         budget=Allowance(**budget.model_dump()) if budget else Allowance(),
     )

@@ -14,8 +14,8 @@ When: being wrong is costly or opinions differ (design choices, root causes, rev
 research), a second opinion on your own conclusion, or the user asks for several models. Not for look-ups, \
 small edits, or what can be checked in seconds.
 
-The team cannot see this conversation, the files or your tools. Put everything into `question` and \
-`context`.
+The team cannot see this conversation or your tools. Put everything into `question` and `context`, and name \
+the project's files it needs in `files`.
 
 Cost: the operator's money, typically $0.01 to $0.50 and 20 s to 3 min a question, within the operator's \
 limits. Tell the user what it cost.
@@ -68,6 +68,12 @@ TEMPLATES = (
         title="One answer of a run",
         description="Whole: `final`, an agent's id (its latest), or a label such as agent1.1.",
         mime_type=_MARKDOWN,
+    ),
+    types.ResourceTemplate(
+        uri_template="massgen://runs/{run_id}/files/{path}",
+        name="file",
+        title="A file that came with an answer",
+        description="Made by the agents of a run. `/changes/{path}` is the diff of a file of the project.",
     ),
     types.ResourceTemplate(
         uri_template="massgen://runs/{run_id}/transcript",

@@ -33,8 +33,9 @@ Use it when being wrong is costly or opinions differ: design and architecture ch
 reviews, estimates, research questions, a second opinion on your own conclusion, or when the user asks for \
 several models. Not for look-ups, small edits, or what you can check yourself in seconds.
 
-The team sees ONLY `question` and `context`: not this conversation, not your files or tools. Write the \
-question complete in itself and put all code, errors, numbers and constraints into `context`.
+The team sees ONLY `question`, `context`, `files` and `images`: not this conversation, not your tools. \
+Write the question complete in itself; name the files it is about, put errors, numbers and constraints into \
+`context`.
 
 It spends real money on the operator's keys: typically $0.01 to $0.50 and 20 s to 3 min, at most the \
 limits of the team (by default $1.00, 600 s, 200,000 tokens); `budget` lowers them.
@@ -169,6 +170,9 @@ def _plain(schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, 
     if "properties" in schema:
         properties = schema["properties"].items()
         schema = {**schema, "properties": {name: _plain(value, definitions) for name, value in properties}}
+    options = schema.get("items", {}).get("anyOf", ())
+    if options:
+        schema = {**schema, "items": {"type": [option["type"] for option in options]}}
     return {key: value for key, value in schema.items() if key not in _LEFT_OUT}
 
 

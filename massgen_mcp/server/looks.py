@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,9 @@ __all__ = ["latest_runs", "look", "records_of", "summary_of"]
 
 _ROWS = 20
 _HEADLINE = 100
+_CHANGES = "changes/"
+"""Before the path of a file of the project, for its diff."""
+_OF_FILES = frozenset({"answer", "status", "run_id", "files", "changes"})
 
 
 async def records_of(runs: Runs, run_id: str) -> Sequence[Record]:
@@ -69,6 +73,10 @@ async def look(runs: Runs, result: RunResult, given: GetRun) -> types.CallToolRe
             return _paged(runs, result, "transcript", entries, given.cursor)
         case "votes":
             return await _votes(runs, result)
+        case "files" if given.path is not None:
+            return await _file(runs, result, given.path)
+        case "files":
+            return _files(runs, result)
         case _:
             return run_reply(result, runs.secrets, detail="summary", is_error=result.status == "failed")
 
@@ -90,6 +98,41 @@ async def _votes(runs: Runs, result: RunResult) -> types.CallToolResult:
     ]
     text = "\n".join([*(lines or ["No vote was cast."]), "", "---", footer(result)])
     return data_reply(data, text, runs.secrets)
+
+
+def _files(runs: Runs, result: RunResult) -> types.CallToolResult:
+    data = {key: value for key, value in result.public().items() if key in _OF_FILES}
+    made = [f"- {file.path} ({file.mime}, {file.bytes:,} bytes)" for file in result.files]
+    changed = [f"- {_CHANGES}{change.path}: +{change.added} -{change.removed}" for change in result.changes]
+    parts = [
+        "\n".join(["Made:", *made]) if made else "",
+        "\n".join(["Changed in the project:", *changed]) if changed else "",
+    ]
+    call = f'get_run(run_id="{result.run_id}", detail="files", path=...)'
+    text = "\n\n".join(part for part in parts if part) or "The run made no files."
+    if made or changed:
+        text += f"\n\nOne of these, a diff of what was changed: {call}"
+    return data_reply(data, text, runs.secrets)
+
+
+async def _file(runs: Runs, result: RunResult, path: str) -> types.CallToolResult:
+    """One file as text or image; of a file of the project its diff."""
+    head = {"run_id": result.run_id, "status": result.status, "path": path}
+    if path.startswith(_CHANGES):
+        diff = await runs.change(result.run_id, path.removeprefix(_CHANGES))
+        return data_reply({**head, "diff": diff}, diff or "(no text)", runs.secrets)
+    mime, data = await runs.file(result.run_id, path)
+    if mime.startswith("image/"):
+        image = types.ImageContent(type="image", mime_type=mime, data=b64encode(data).decode())
+        reply = data_reply({**head, "mime": mime}, f"{path} ({mime}, {len(data):,} bytes)", runs.secrets)
+        return reply.model_copy(update={"content": [*reply.content, image]})
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        where = next((file.local_path for file in result.files if file.path == path), "")
+        words = f"{path} is no text ({mime}, {len(data):,} bytes). It lies at {where}."
+        return data_reply({**head, "mime": mime, "local_path": where}, words, runs.secrets)
+    return data_reply({**head, "mime": mime, "text": text}, text, runs.secrets)
 
 
 def _paged(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import unquote
@@ -40,7 +41,7 @@ async def read_resource(ctx: ServerRequestContext[Service, Any], uri: str) -> ty
     service = ctx.lifespan_context
     try:
         runs = await service.runs()
-        mime, text = await _read(runs, uri)
+        mime, content = await _read(runs, uri)
     except MassgenError as error:
         modern = ctx.session.protocol_version >= "2026-07-28"
         code = types.INVALID_PARAMS if modern else _NOT_FOUND_2025
@@ -53,11 +54,16 @@ async def read_resource(ctx: ServerRequestContext[Service, Any], uri: str) -> ty
             "stderr has the details."
         )
         raise MCPError(types.INTERNAL_ERROR, words, {"uri": uri}) from error
-    contents = types.TextResourceContents(uri=uri, mime_type=mime, text=shown(text, runs.secrets))
+    if isinstance(content, bytes):
+        blob = b64encode(content).decode()
+        return types.ReadResourceResult(
+            contents=[types.BlobResourceContents(uri=uri, mime_type=mime, blob=blob)]
+        )
+    contents = types.TextResourceContents(uri=uri, mime_type=mime, text=shown(content, runs.secrets))
     return types.ReadResourceResult(contents=[contents])
 
 
-async def _read(runs: Runs, uri: str) -> tuple[str, str]:
+async def _read(runs: Runs, uri: str) -> tuple[str, str | bytes]:
     parts = [unquote(part) for part in uri.removeprefix(_SCHEME).split("/")]
     match parts if uri.startswith(_SCHEME) else ():
         case ["backends"]:
@@ -68,10 +74,22 @@ async def _read(runs: Runs, uri: str) -> tuple[str, str]:
             return "application/schema+json", _json(runs.teams.schema())
         case ["teams", name]:
             return "application/yaml", await runs.teams.show(name)
+        case ["runs", run_id, "files" | "changes" as kind, *path] if path:
+            return await _made(runs, run_id, kind, "/".join(path))
         case ["runs", run_id, *rest]:
             return _MARKDOWN, await _of_run(runs, run_id, rest, uri)
         case _:
             raise _unknown(uri)
+
+
+async def _made(runs: Runs, run_id: str, kind: str, path: str) -> tuple[str, str | bytes]:
+    if kind == "changes":
+        return "text/x-diff", await runs.change(run_id, path)
+    mime, data = await runs.file(run_id, path)
+    try:
+        return mime, data.decode("utf-8")
+    except UnicodeDecodeError:
+        return mime, data
 
 
 async def _of_run(runs: Runs, run_id: str, rest: Sequence[str], uri: str) -> str:
@@ -111,6 +129,6 @@ def _json(value: Any) -> str:
 def _unknown(uri: str) -> RequestRefused:
     return RequestRefused(
         f"There is no resource {uri[:200]!r}. There are massgen://runs/RUN_ID (also /transcript, "
-        "/answers/LABEL), massgen://teams/NAME, massgen://backends, massgen://strategies and "
-        "massgen://schema/config."
+        "/answers/LABEL, /files/PATH, /changes/PATH), massgen://teams/NAME, massgen://backends, "
+        "massgen://strategies and massgen://schema/config."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from massgen_mcp.engine import Answer, AnswerId, Board, Turn, TurnKind
 from massgen_mcp.messages import Brief, Message
@@ -16,6 +16,7 @@ from massgen_mcp.team.prompts import (
     vote_text,
 )
 from massgen_mcp.team.seat import Seat
+from massgen_mcp.team.spec import Attached
 from massgen_mcp.team.workflow import Wanted
 
 __all__ = ["Matter", "TurnBrief", "brief_turn", "shown_answers"]
@@ -29,6 +30,7 @@ class Matter:
     context: str
     tag: str
     """The run's random fence."""
+    attached: Attached = field(default_factory=Attached)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +78,16 @@ def shown_answers(board: Board, answers: Sequence[Answer], reader: str) -> list[
 
 def _opening(seat: Seat, matter: Matter) -> list[Message]:
     system = answer_system(seat.spec.system_message, seat.spec.info.workflow)
-    question = question_text(matter.question, matter.context, matter.tag)
-    return [Message(role="system", text=system), Message(role="user", text=question)]
+    attached = matter.attached
+    images = attached.images if seat.spec.info.image_input else ()
+    question = question_text(
+        matter.question,
+        matter.context,
+        matter.tag,
+        files=attached.texts.get(seat.spec.id, ""),
+        images=len(images),
+    )
+    return [Message(role="system", text=system), Message(role="user", text=question, images=images)]
 
 
 def _task(

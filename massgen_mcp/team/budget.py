@@ -123,6 +123,10 @@ class Budget:
         self._open[reservation.number] = replace(held, estimate=grown)
         self._check((), grown)
 
+    def charge(self, usage: Usage) -> None:
+        """Count what was used without having been set aside."""
+        self.spent += usage
+
     def held(self, reservation: Reservation) -> Reservation:
         """What is set aside by now for what was reserved then."""
         return self._open.get(reservation.number, reservation)

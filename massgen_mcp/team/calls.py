@@ -33,6 +33,8 @@ __all__ = ["Caller", "estimate_tokens", "reply_body"]
 
 _CHARS_PER_TOKEN = 3
 """Fewer than most languages have, so that an estimate is rather too high."""
+_IMAGE_CHARS = 4_500
+"""What a picture costs, about, in characters of text."""
 _EXPECTED_OUTPUT = 4_096
 """Tokens set aside for a reply where the configuration does not bound it."""
 
@@ -45,6 +47,7 @@ def estimate_tokens(request: Request) -> tuple[int, int]:
         + sum(len(result.content) for result in message.results)
         for message in request.messages
     )
+    chars += _IMAGE_CHARS * sum(len(message.images) for message in request.messages)
     chars += sum(len(tool.description) + len(str(tool.parameters)) for tool in request.tools)
     return chars // _CHARS_PER_TOKEN, request.max_tokens or _EXPECTED_OUTPUT
 
@@ -82,6 +85,8 @@ class Caller:
         self._deadline = deadline
         self._numbers = count(1)
         self._tries = 0
+        self._spent = Usage()
+        """Of an agent runtime's turn under way, as it says itself."""
 
     def next_call(self) -> int:
         """A number for the next request or tool call of this turn."""
@@ -150,7 +155,7 @@ class Caller:
         self, seat: Seat, backend: ModelBackend, request: Request, reservation: Reservation
     ) -> Reply:
         agent = seat.spec.id
-        self._tries = 1
+        self._tries, self._spent = 1, Usage()
 
         def listen(delta: Delta) -> None:
             match delta:
@@ -159,6 +164,7 @@ class Caller:
                 case ObservedCall(name=name, detail=detail):
                     self._log.activity(agent, f"[{name}: {detail}] " if detail else f"[{name}] ")
                 case Spent(usage=usage):
+                    self._spent = usage
                     self._budget.grow(reservation, usage.tokens)
                 case Restarted(attempt=attempt, why=why):
                     self._tries = attempt
@@ -169,7 +175,7 @@ class Caller:
         return await ask(
             backend,
             request,
-            timeout=seat.spec.options.timeout,
+            timeout=seat.spec.options.timeout if seat.spec.info.kind == "model" else None,
             clock=self._ports.clock,
             random=self._ports.random,
             listen=listen,
@@ -206,7 +212,10 @@ class Caller:
     async def _failed(
         self, seat: Seat, turn: Turn, number: int, reservation: Reservation, error: BackendError
     ) -> None:
-        usage = Usage(requests=error.requests)
+        usage = replace(self._spent, requests=max(error.requests, self._spent.requests))
+        if usage.tokens:
+            cost, source = await self._prices.cost(seat.spec.info, seat.spec.options, usage)
+            usage = replace(usage, cost_usd=cost, cost_source=source)
         self._budget.settle(reservation, usage)
         seat.usage += usage
         seat.attempts += error.attempts
@@ -216,7 +225,8 @@ class Caller:
             "kind": error.kind,
             "error": str(error),
             "attempts": error.attempts,
-            "requests": error.requests,
+            "requests": usage.requests,
+            **({"usage": asdict(usage)} if usage.tokens else {}),
         }
         await self._log.append("CallFailed", body, turn=turn.id, call=number)
 

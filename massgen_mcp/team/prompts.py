@@ -59,9 +59,13 @@ def answer_system(system_message: str, workflow: Workflow) -> str:
     return "\n\n".join(part for part in (system_message.strip(), f"{_SYSTEM} {_FINISH[workflow]}") if part)
 
 
-def question_text(question: str, context: str, tag: str) -> str:
-    """The question, with the caller's context as data before it."""
+def question_text(question: str, context: str, tag: str, *, files: str = "", images: int = 0) -> str:
+    """The question, with the caller's context and files as data before it."""
     parts = [f"Context from the person who asks:\n{fence(context, tag)}"] if context else []
+    if files:
+        parts.append(f"Files from the person who asks:\n{fence(files, tag)}")
+    if images:
+        parts.append(f"Images from the person who asks: {images}. They are material to judge, too.")
     parts.append(f"Question:\n{question}")
     parts.append("Hand in your own answer.")
     return "\n\n".join(parts)

@@ -6,7 +6,7 @@ Every event is journalled before the engine sees it, so that a run can be replay
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, assert_never, cast
 
 import anyio
@@ -42,10 +42,11 @@ from massgen_mcp.team.calls import Caller
 from massgen_mcp.team.inbox import Inbox
 from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.seat import Seat
-from massgen_mcp.team.spec import Ports, TeamSpec, Workshop
+from massgen_mcp.team.spec import Made, Ports, TeamSpec, Workshop
 from massgen_mcp.team.turn import TurnInMotion
 from massgen_mcp.telemetry import turn_span
 from massgen_mcp.text import new_tag
+from massgen_mcp.usage import Usage
 
 __all__ = ["Ended", "TeamRun"]
 
@@ -59,6 +60,7 @@ class Ended:
     outcome: Outcome
     board: Board
     seconds: float
+    made: Made = field(default_factory=Made)
 
 
 class TeamRun:
@@ -80,7 +82,12 @@ class TeamRun:
         self._ports = ports
         self._prices = prices
         self._strategy: Strategy = strategy(spec.strategy)
-        self._matter = Matter(question=spec.question, context=spec.context, tag=new_tag(ports.random))
+        self._matter = Matter(
+            question=spec.question,
+            context=spec.context,
+            tag=new_tag(ports.random),
+            attached=spec.attached,
+        )
         self._inbox: Inbox[Event] = Inbox()
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._turns: dict[int, TurnInMotion] = {}
@@ -103,7 +110,9 @@ class TeamRun:
         """
         self._began = self._ports.clock.monotonic()
         try:
-            async with self._ports.open_workshop(self.log.run_id, self.spec, self._told) as workshop:
+            async with self._ports.open_workshop(
+                self.log.run_id, self.spec, self._told, self._charged
+            ) as workshop:
                 return await self._drive(workshop)
         except BaseExceptionGroup as group:
             raise _cause(group) from group
@@ -114,6 +123,13 @@ class TeamRun:
         """What an agent's tools are doing is something to show, like its own words."""
         self.log.activity(agent, f"[{words}] ")
 
+    def _charged(self, agent: str, usage: Usage) -> None:
+        """What a tool used of a provider counts like the agent's own requests."""
+        seat = self.seats[agent]
+        seat.usage += usage
+        seat.charged += usage
+        self.budget.charge(usage)
+
     async def _drive(self, workshop: Workshop) -> Ended:
         ended: Ended | None = None
         async with anyio.create_task_group() as tasks:
@@ -123,7 +139,8 @@ class TeamRun:
             tasks.cancel_scope.cancel()
         if ended is None:
             raise AssertionError
-        return ended
+        answer = ended.outcome.answer
+        return replace(ended, made=await workshop.made(answer.snapshot if answer else None))
 
     async def _pump(self, tasks: TaskGroup, workshop: Workshop) -> Outcome:
         step = self._strategy.start(self.board)

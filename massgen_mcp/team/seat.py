@@ -38,6 +38,8 @@ class Seat:
     attempts: int = 0
     retries: int = 0
     tool_calls: int = 0
+    charged: Usage = field(default_factory=Usage)
+    """Of tools that asked a provider, not written down yet."""
     seconds: float = 0.0
     model: str = ""
     """As served, once a reply has come."""

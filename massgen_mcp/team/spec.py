@@ -16,16 +16,24 @@ from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.options import Options
 from massgen_mcp.clock import Clock
 from massgen_mcp.engine import AgentId, Settings
+from massgen_mcp.messages import Image
 from massgen_mcp.tools.toolset import NoTools, Toolset
+from massgen_mcp.usage import Usage
 
 if TYPE_CHECKING:
     from massgen_mcp.config.agent_tools import AgentTools
-    from massgen_mcp.workspace.areas import Context
+    from massgen_mcp.workspace.context import Context
 
 __all__ = [
     "AgentSpec",
+    "Attached",
+    "ChangedFile",
+    "Charge",
     "Equipment",
     "Limits",
+    "Made",
+    "MadeFile",
+    "OpenWorkshop",
     "Ports",
     "TeamSpec",
     "Tell",
@@ -93,8 +101,23 @@ class Equipment:
     """The operator's own instruction for that."""
     snapshot_storage: str = "snapshots"
     temporary: str = "temp_workspaces"
+    private: bool = False
+    """Nothing may leave this machine."""
     beside: Path | None = None
     """The folder of the team file."""
+    approved: tuple[Path, ...] = ()
+    """Other folders that custom tools may be loaded from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """What came with the question: data for the agents, never instructions."""
+
+    texts: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
+    """The files as each agent is shown them: whole, or listed where it can read them by itself."""
+    images: tuple[Image, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name -> SHA-256 of all of it, for the journal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +130,7 @@ class TeamSpec:
     settings: Settings
     limits: Limits
     context: str = ""
+    attached: Attached = field(default_factory=Attached)
     equipment: Equipment = field(default_factory=Equipment)
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The resolved configuration, secrets as references: what the journal keeps."""
@@ -114,13 +138,54 @@ class TeamSpec:
 
 Tell: TypeAlias = Callable[[AgentId, str], None]
 """Told what an agent's tools are doing, in a few words."""
+Charge: TypeAlias = Callable[[AgentId, Usage], None]
+"""Told what an agent's tool used of a provider."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeFile:
+    """A file that came with the answer."""
+
+    path: str
+    mime: str
+    bytes: int
+    local_path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedFile:
+    """A file of the project that the presenter changed."""
+
+    path: str
+    added: int
+    """Lines."""
+    removed: int
+    diff: str = ""
+    """Unified; empty for what is no text, or too large."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What the agents of a run leave behind beside the answer."""
+
+    files: tuple[MadeFile, ...] = ()
+    changes: tuple[ChangedFile, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Workshop(Protocol):
     """Where the agents of a run get their tools, open for as long as the run."""
 
     async def toolset(self, agent: AgentId) -> Toolset:
-        """That agent's tools, once they are up."""
+        """That agent's tools, once they are up.
+
+        Raises:
+            BackendError: they can't be had as the team file wants them; kind `unavailable`.
+        """
+        ...
+
+    async def made(self, snapshot: str | None) -> Made:
+        """What came of the run: the files of the final answer's snapshot, and changes to the project."""
         ...
 
 
@@ -132,11 +197,16 @@ class _Empty:
         del agent
         return NoTools()
 
+    async def made(self, snapshot: str | None) -> Made:
+        """Nothing."""
+        del snapshot
+        return Made()
+
 
 @asynccontextmanager
-async def no_tools(run_id: str, spec: TeamSpec, tell: Tell) -> AsyncGenerator[Workshop]:
+async def no_tools(run_id: str, spec: TeamSpec, tell: Tell, charge: Charge) -> AsyncGenerator[Workshop]:
     """A workshop in which there is nothing."""
-    del run_id, spec, tell
+    del run_id, spec, tell, charge
     yield _Empty()
 
 
@@ -144,6 +214,10 @@ def no_queue(spec: AgentSpec) -> AbstractAsyncContextManager[None]:
     """The place of a backend that takes any number of requests at once."""
     del spec
     return nullcontext()
+
+
+OpenWorkshop: TypeAlias = Callable[[str, TeamSpec, Tell, Charge], AbstractAsyncContextManager[Workshop]]
+"""The tools of the run of that id, for as long as it lasts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,5 +231,5 @@ class Ports:
     place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = no_queue
     """Held while a request is under way: a local server takes only so many at once. Waiting for it counts
     against the run's time only."""
-    open_workshop: Callable[[str, TeamSpec, Tell], AbstractAsyncContextManager[Workshop]] = no_tools
+    open_workshop: OpenWorkshop = no_tools
     """The tools of the run of that id."""

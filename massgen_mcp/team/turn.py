@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Container
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from massgen_mcp.engine import (
     Abstained,
@@ -51,6 +52,7 @@ from massgen_mcp.team.workflow import (
 from massgen_mcp.telemetry import tool_span
 from massgen_mcp.text import shorten
 from massgen_mcp.tools.toolset import Situation
+from massgen_mcp.usage import Usage
 
 __all__ = ["MAX_SLIPS", "MAX_TOOL_CALLS", "TurnInMotion"]
 
@@ -389,7 +391,14 @@ class TurnInMotion:
         await self._log.append("ToolStarted", started, turn=self._turn.id, call=number)
         with tool_span(name=call.name, call_id=call.id):
             result = await toolset.call(call)
-        finished = {"agent": self._turn.agent, "result": result.content, "is_error": result.is_error}
+        finished: dict[str, Any] = {
+            "agent": self._turn.agent,
+            "result": result.content,
+            "is_error": result.is_error,
+        }
+        charged, self._seat.charged = self._seat.charged, Usage()
+        if charged != Usage():
+            finished["usage"] = asdict(charged)
         await self._log.append("ToolFinished", finished, turn=self._turn.id, call=number)
         if count >= _NUDGE:
             words = f"You have made this very call {count} times; its result won't change."

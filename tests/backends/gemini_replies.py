@@ -7,14 +7,13 @@ from random import Random
 from typing import Any
 
 from massgen_mcp.backends.base import ModelBackend
-from massgen_mcp.backends.open import open_backend
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.registry import BACKENDS, options_class
 from massgen_mcp.backends.retry import ask
 from massgen_mcp.clock import Clock, SystemClock
 from massgen_mcp.messages import Delta, Message, Reply, Request, ToolSpec
 from massgen_mcp.secrets import Secrets
-from tests.backends.wire import Wire, make_context, sse
+from tests.backends.wire import Wire, make_context, opened, sse
 
 __all__ = [
     "ASKED",
@@ -118,7 +117,7 @@ async def open_model(
     url = server if isinstance(server, str) else server.url.removesuffix("/v1")
     given = {"type": "gemini", "base_url": url, "api_key": KEY, **options}
     context = make_context("gemini", pool, secrets=secrets, clock=clock or SystemClock(), environ=environ)
-    return await open_backend(options_class(BACKENDS["gemini"]).model_validate(given), context)
+    return await opened(options_class(BACKENDS["gemini"]).model_validate(given), context)
 
 
 async def deltas_of(backend: ModelBackend, request: Request = REQUEST) -> list[Delta]:

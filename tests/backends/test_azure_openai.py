@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from massgen_mcp.backends.base import ModelBackend
-from massgen_mcp.backends.open import open_backend
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.registry import BACKENDS, options_class
 from massgen_mcp.backends.retry import Paced
@@ -16,7 +15,7 @@ from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Reply, Request, TextDelta
 from tests.backends.chats import HELLO as CHAT_HELLO, USAGE as CHAT_USAGE, chunk, finish
 from tests.backends.responses_events import HELLO, KEY, REQUEST, VOTE, deltas_of, refusal, reply_of
-from tests.backends.wire import Stall, Wire, http_json, make_context, sse, sse_head, wire
+from tests.backends.wire import Stall, Wire, http_json, make_context, opened, sse, sse_head, wire
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +30,7 @@ def resource(server: Wire) -> str:
 
 async def open_azure(pool: Pool, environ: dict[str, str] | None = None, **block: Any) -> ModelBackend:
     options = options_class(BACKENDS["azure_openai"]).model_validate({"type": "azure_openai", **block})
-    return await open_backend(
+    return await opened(
         options, make_context("azure_openai", pool, environ=environ, clock=SystemClock())
     )
 

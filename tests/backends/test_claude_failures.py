@@ -361,7 +361,7 @@ async def test_a_redirect_is_not_followed_and_the_prompt_stays_here(pool: Pool, 
 async def test_a_reply_larger_than_the_limit_is_cut_off(anyio_backend: str) -> None:
     small = Pool(proxies={}, max_bytes=50_000)
     try:
-        error = await failure(small, message(start(), written(0, "x" * 60_000), stop()))
+        error = await failure(small, message(start(), written(0, "x" * 200_000), stop()))
     finally:
         await small.aclose()
     assert (error.kind, error.retryable) == ("protocol", False)

@@ -188,7 +188,7 @@ async def test_a_pause_with_a_call_of_ours_waits_for_its_result(pool: Pool) -> N
         (
             {"input_tokens": "many", "output_tokens": True},
             {"output_tokens": 4, "server_tool_use": {"web_search_requests": 2}},
-            Usage(requests=1, output=4),
+            Usage(requests=1, output=4, searches=2),
         ),
     ],
 )

@@ -256,9 +256,9 @@ async def test_a_redirect_is_not_followed(pool: Pool) -> None:
 
 
 async def test_a_response_without_end_is_cut_off(tls: Any, anyio_backend: str) -> None:
-    pool = Pool(proxies={}, tls=tls, max_bytes=1000)
+    pool = Pool(proxies={}, tls=tls, max_bytes=50_000)
     try:
-        long = stream(chunk({"text": "x" * 2000}), last())
+        long = stream(chunk({"text": "x" * 200_000}), last())
         error = await failure(pool, long)
     finally:
         await pool.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from importlib.util import find_spec
 from typing import Any
 
 import anyio
@@ -424,10 +425,19 @@ async def test_the_package_takes_nothing_from_the_environment(
     async with wire(HELLO) as server:
         await deltas_of(await open_model(server, pool, model="gemini-x"))
     assert server.requests[0].target == "/v1beta/models/gemini-x:streamGenerateContent?alt=sse"
+
+
+async def test_the_package_may_be_told_to_use_another_library_and_still_uses_ours(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GOOGLE_GENAI_HTTP_CLIENT", "httpx")
-    with pytest.raises(BackendError, match="Unset GOOGLE_GENAI_HTTP_CLIENT") as caught:
-        await open_model("http://127.0.0.1:1", pool)
-    assert caught.value.kind == "unavailable"
+    async with wire(HELLO) as server:
+        if find_spec("httpx") is None:
+            with pytest.raises(BackendError, match="Unset GOOGLE_GENAI_HTTP_CLIENT") as caught:
+                await open_model(server, pool)
+            assert caught.value.kind == "unavailable"
+        else:
+            assert (await reply_of(await open_model(server, pool))).text == "Hello."
 
 
 # What a model refuses.

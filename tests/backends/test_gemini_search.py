@@ -158,7 +158,9 @@ async def test_a_search_is_a_second_request_whose_findings_go_back(pool: Pool) -
     assert deltas[:-1] == [TextDelta(text="I look."), TextDelta(text="So.")]
     assert isinstance(reply, Reply)
     assert (reply.text, reply.calls, reply.finish) == ("So.", (), "stop")
-    assert reply.usage == Usage(requests=3, input=3 * 41, output=3 * 87, cached=30, reasoning=3 * 64)
+    assert reply.usage == Usage(
+        requests=3, input=3 * 41, output=3 * 87, cached=30, reasoning=3 * 64, searches=1
+    )
     assert reply.native == {
         "type": "gemini",
         "contents": [*turns, {"role": "model", "parts": [{"text": "So."}]}],

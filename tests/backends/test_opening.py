@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import anyio
 import pytest
 
 from massgen_mcp.backends.info import BackendInfo
@@ -25,7 +27,7 @@ from massgen_mcp.messages import Message, Request, parse_arguments
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.usage import Usage
 from tests.backends.chats import HELLO, KEY, reply_of
-from tests.backends.wire import make_context, wire
+from tests.backends.wire import make_context, opened, wire
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +39,7 @@ async def test_a_row_s_module_is_opened_with_the_options(pool: Pool) -> None:
     secrets = Secrets()
     async with wire(HELLO) as server:
         options = options_of("vllm", model="m", base_url=server.url, api_key=KEY)
-        backend = await open_backend(options, make_context("vllm", pool, secrets=secrets))
+        backend = await opened(options, make_context("vllm", pool, secrets=secrets))
         assert (await reply_of(backend)).text == "Hello."
         await backend.aclose()
     assert KEY not in secrets.redact(f"x {KEY} x")
@@ -89,7 +91,7 @@ async def test_a_team_file_can_hold_the_replies(pool: Pool) -> None:
 
 
 async def test_a_script_that_is_over_says_so(pool: Pool) -> None:
-    backend = await open_backend(ScriptedOptions(type="scripted", loop=True), make_context("scripted", pool))
+    backend = await opened(ScriptedOptions(type="scripted", loop=True), make_context("scripted", pool))
     with pytest.raises(BackendError, match="has 0 replies, and one more was asked for"):
         await ask(backend, REQUEST, clock=SystemClock(), random=Random(1))
 
@@ -114,6 +116,36 @@ async def test_a_package_that_breaks_while_loading_says_why(
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(BackendError, match=r"can't be loaded here \(No module named 'missing_part'\)"):
         await load("half_vendor")
+
+
+async def test_an_import_gives_way_to_others_and_leaves_things_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_vendor.py").write_text("import gc, sys\nseen = gc.isenabled(), sys.getswitchinterval()")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    before = gc.isenabled(), sys.getswitchinterval()
+    assert (await load("slow_vendor")).seen == (False, pytest.approx(0.0005))
+    assert (gc.isenabled(), sys.getswitchinterval()) == before
+
+
+async def test_who_is_cancelled_does_not_wait_for_an_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    program = (
+        "import time\nfrom pathlib import Path\n"
+        f"Path({str(begun)!r}).touch()\nwhile not Path({str(go)!r}).exists():\n    time.sleep(0.001)\nx = 1"
+    )
+    (tmp_path / "endless_vendor.py").write_text(program)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(load, "endless_vendor")
+            while not await anyio.Path(begun).exists():  # noqa: ASYNC110 - another thread's sign
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+        await anyio.Path(go).touch()
+        assert (await load("endless_vendor")).x == 1
 
 
 def test_no_vendor_s_package_is_loaded_before_a_backend_is_opened() -> None:
@@ -148,6 +180,20 @@ async def test_prices_come_from_the_file_the_row_or_the_table() -> None:
     assert known > 0
     assert (await cost("openai", model="gpt-4o", served="brand-new-name")) == (known, "table")
     assert (await cost("openai", model="my-name", served="gpt-4o")) == (known, "table")
+
+
+async def test_searches_that_the_provider_made_are_part_of_the_price() -> None:
+    searched = Usage(requests=1, input=1000, output=100, searches=3)
+    for kind, model in (("claude", "claude-sonnet-5-5"), ("openai", "gpt-5"), ("gemini", "gemini-3.8-flash")):
+        plain, _ = await cost(kind, model=model, usage=Usage(requests=1, input=1000, output=100))
+        whole, source = await cost(kind, model=model, usage=searched)
+        assert (plain is not None and whole is not None and whole - plain >= 0.029, source) == (True, "table")
+    price = {"input": 1, "output": 10}
+    assert await cost("openai", model="gpt-5", price=price, usage=searched) == (
+        pytest.approx(0.032),
+        "config",
+    )
+    assert await cost("groq", model="who", price=price, usage=searched) == (pytest.approx(0.002), "config")
 
 
 async def test_the_table_knows_how_much_a_model_takes_in() -> None:

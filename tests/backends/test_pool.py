@@ -14,10 +14,10 @@ import httpx2
 import pytest
 
 from massgen_mcp.backends.failures import Failures
-from massgen_mcp.backends.network import AddressRefused, resolve
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.clock import ScriptedClock
 from massgen_mcp.errors import BackendError
+from massgen_mcp.network import AddressRefused, resolve
 from massgen_mcp.secrets import Secrets
 from tests.backends.chats import HELLO, open_chat, reply_of
 from tests.backends.wire import closed_port, http, wire

@@ -381,7 +381,7 @@ async def test_a_redirect_is_not_followed_and_the_prompt_stays_here(pool: Pool) 
 async def test_a_reply_larger_than_the_limit_is_cut_off(anyio_backend: str) -> None:
     small = Pool(proxies={}, max_bytes=50_000)
     try:
-        error = await failure(small, stream(CREATED, text_delta("x" * 60_000), completed(message())))
+        error = await failure(small, stream(CREATED, text_delta("x" * 200_000), completed(message())))
     finally:
         await small.aclose()
     assert (error.kind, error.retryable) == ("protocol", False)

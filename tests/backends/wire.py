@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -23,7 +23,10 @@ from typing import Any, TypeAlias
 import anyio
 import anyio.abc
 
+from massgen_mcp.backends.base import AgentRuntime, ModelBackend
 from massgen_mcp.backends.context import BackendContext
+from massgen_mcp.backends.open import open_backend
+from massgen_mcp.backends.options import Options
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.registry import BACKENDS
 from massgen_mcp.clock import Clock, ScriptedClock
@@ -31,6 +34,7 @@ from massgen_mcp.secrets import Secrets
 
 __all__ = [
     "Action",
+    "Beside",
     "Cut",
     "Recorded",
     "Reset",
@@ -41,6 +45,7 @@ __all__ = [
     "http",
     "http_json",
     "make_context",
+    "opened",
     "part",
     "sse",
     "sse_head",
@@ -91,10 +96,17 @@ class Recorded:
         return json.loads(self.body)
 
 
+Beside: TypeAlias = Callable[[Recorded], bytes | None]
+"""Answers requests that a script is not about; None for those it is about."""
+
+
 class Wire:
     """The server's side of the tests."""
 
-    def __init__(self, port: int, exchanges: Sequence[Sequence[Action]]) -> None:
+    def __init__(
+        self, port: int, exchanges: Sequence[Sequence[Action]], beside: Beside | None = None
+    ) -> None:
+        self._beside = beside
         self.port = port
         self.url = f"http://127.0.0.1:{port}/v1"
         self.requests: list[Recorded] = []
@@ -110,11 +122,18 @@ class Wire:
                 await self._came.wait()
         return self.requests[number - 1]
 
+    def answer(self, *exchanges: bytes | Sequence[Action]) -> None:
+        """Further requests, answered after those that are planned: for answers that name the server."""
+        self._exchanges += [[each] if isinstance(each, bytes) else each for each in exchanges]
+
     async def serve(self, stream: anyio.abc.SocketStream) -> None:
         """Answer the requests of one connection."""
         self.connections += 1
         async with stream:
             while (request := await _receive(stream)) is not None:
+                if self._beside is not None and (answer := self._beside(request)) is not None:
+                    await stream.send(answer)
+                    continue
                 actions = self._exchanges.pop(0) if self._exchanges else [http(500, b"the script is over")]
                 self.requests.append(request)
                 self._came.set()
@@ -166,11 +185,11 @@ async def _receive(stream: anyio.abc.SocketStream) -> Recorded | None:
 
 
 @asynccontextmanager
-async def wire(*exchanges: bytes | Sequence[Action]) -> AsyncGenerator[Wire]:
-    """A server that answers one request with each exchange."""
+async def wire(*exchanges: bytes | Sequence[Action], beside: Beside | None = None) -> AsyncGenerator[Wire]:
+    """A server that answers one request with each exchange; those that `beside` answers don't count."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port: int = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django here
-    server = Wire(port, [[each] if isinstance(each, bytes) else each for each in exchanges])
+    server = Wire(port, [[each] if isinstance(each, bytes) else each for each in exchanges], beside)
     failure: BaseException | None = None
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, server.serve)
@@ -220,6 +239,13 @@ def sse(*events: object, done: bool = True, end: bool = True) -> bytes:
     ]
     blocks += [b"data: [DONE]\n\n"] if done else []
     return sse_head() + b"".join(part(block) for block in blocks) + (part(b"") if end else b"")
+
+
+async def opened(options: Options, context: BackendContext) -> ModelBackend:
+    """The model of the context's row, through the seam that every backend comes through."""
+    backend = await open_backend(options, context)
+    assert not isinstance(backend, AgentRuntime)
+    return backend
 
 
 def make_context(

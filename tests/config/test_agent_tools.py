@@ -115,13 +115,9 @@ def test_media_tools_of_massgen_need_no_path(tools: Load) -> None:
 
 
 def test_tools_of_this_version_to_come_are_warned_of_and_refuse_a_run(tools: Load) -> None:
-    loaded = tools(
-        "cwd: w, enable_mcp_command_line: true, upload_files: [{image_path: a.png}], permissions: {a: 1}"
-    )
+    loaded = tools("cwd: w, upload_files: [{image_path: a.png}], permissions: {a: 1}")
     assert loaded.team is not None
     assert [str(problem) for problem in loaded.unavailable] == [
-        "agent.backend.cwd (line 1): workspaces are not available yet",
-        "agent.backend.enable_mcp_command_line (line 1): the shell is not available yet",
         "agent.backend.upload_files (line 1): uploaded files are not available yet",
         "agent.backend.permissions (line 1): tool permissions are not available yet",
     ]

@@ -118,15 +118,7 @@ def test_what_a_run_goes_without_is_a_warning_that_refuses_nothing(load: Callabl
             "orchestrator: {coordination_mode: decomposition}",
             "orchestrator.coordination_mode (line 2): strategy dec",
         ),
-        (
-            "orchestrator: {coordination: {enable_planning_mode: true}}",
-            "orchestrator.coordination.enable_planning",
-        ),
         ("orchestrator: {coordination: {broadcast: agents}}", "orchestrator.coordination.broadcast (line 2)"),
-        (
-            "orchestrator: {context_paths: [{path: src}]}",
-            "orchestrator.context_paths (line 2): files of the project",
-        ),
         ("permissions: {allow: []}", "permissions (line 2): tool permissions are not available yet"),
     ],
 )
@@ -145,13 +137,3 @@ def test_both_texts_of_an_agent_are_its_instructions(load: Callable[..., Loaded]
 def test_fallback_models_are_to_come(load: Callable[..., Loaded]) -> None:
     loaded = load("agent: {id: a, fallbacks: [m], backend: {type: groq}}", GROQ_API_KEY="k")
     assert [problem.path for problem in loaded.unavailable] == ["agent.fallbacks"]
-
-
-def test_an_optional_agent_of_a_backend_to_come_sits_out(load: Callable[..., Loaded]) -> None:
-    text = (
-        "agents:\n- {id: a, optional: true, backend: {type: claude_code, cwd: w}}\n"
-        "- {id: b, backend: {type: groq}}\n"
-    )
-    loaded = load(text, GROQ_API_KEY="k")
-    assert loaded.unavailable == ()
-    assert "This agent sits out." in str(loaded.problems[0])

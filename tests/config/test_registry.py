@@ -46,6 +46,8 @@ MATRIX = {
     "vllm": "-MMTTTMMM",
     "sglang": "-MMTTTMMM",
     "ag2": "-B-------",
+    "codex": "BBB---MBM",
+    "gemini_cli": "BMM---MBM",
 }
 
 TYPES = [
@@ -57,6 +59,8 @@ TYPES = [
     "azure_openai",
     "zai",
     "ag2",
+    "codex",
+    "gemini_cli",
     "lmstudio",
     "ollama",
     "chatcompletion",

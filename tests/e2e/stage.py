@@ -7,9 +7,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mcp import StdioServerParameters
 
@@ -19,7 +20,7 @@ __all__ = ["KEY", "Player", "Stage", "fixtures_for"]
 
 KEY = "key-of-the-end-to-end-tests"
 _PROJECT = Path(__file__).parents[2]
-_LABELS = ("agent1.1", "agent2.1", "agent3.1")
+_LABELS = tuple(f"agent{number}.1" for number in range(1, 7))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,17 +136,16 @@ class Stage:
 
     def write_team(self, name: str, players: Sequence[Player], urls: Sequence[str]) -> None:
         """A team file with one `chatcompletion` agent per player, each at its base URL."""
-        agents = [
-            {
-                "id": player.id,
-                "backend": {
-                    "type": "chatcompletion",
-                    "model": player.model,
-                    "base_url": f"{url}/v1",
-                    "api_key": "${E2E_KEY}",
-                },
-            }
+        blocks = {
+            player.id: {"type": "chatcompletion", "model": player.model, "base_url": f"{url}/v1"}
             for player, url in zip(players, urls, strict=True)
+        }
+        self.write_agents(name, blocks)
+
+    def write_agents(self, name: str, blocks: Mapping[str, Mapping[str, Any]]) -> None:
+        """A team file with an agent for each backend block, all with the key of these tests."""
+        agents = [
+            {"id": agent, "backend": {"api_key": "${E2E_KEY}", **block}} for agent, block in blocks.items()
         ]
         # JSON is YAML.
         (self._made("teams") / f"{name}.yaml").write_text(json.dumps({"agents": agents}, indent=2))

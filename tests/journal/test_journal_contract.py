@@ -82,6 +82,39 @@ async def test_what_was_appended_is_read_in_order_and_as_it_was_returned(
     assert first.body == {"agent": "a", "shown": ["x", "y"]}
 
 
+async def test_a_run_s_row_says_what_its_replies_cost_and_then_its_total(journal: Journal) -> None:
+    log = await begin(journal)
+    assert (await journal.row("r1")).cost_usd == 0
+    for cost in (0.25, None, 0.5, float("nan"), -1.0, True, "0.1"):
+        await log.append("CallReplied", {"usage": {"requests": 1, "cost_usd": cost}})
+    await log.append("CallReplied", {"usage": None})
+    await log.append("CallFailed", {"usage": {"cost_usd": 9.0}})
+    assert (await journal.row("r1")).cost_usd == 0.75
+    await log.append("Finished", {"status": "completed", "usage": {"cost_usd": 0.8}})
+    assert (await journal.row("r1")).cost_usd == 0.8
+    assert [row.cost_usd for row in await journal.rows()] == [0.8]
+
+
+async def test_a_total_that_is_not_known_leaves_the_sum_of_the_replies(journal: Journal) -> None:
+    log = await begin(journal)
+    await log.append("CallReplied", {"usage": {"cost_usd": 0.25}})
+    await log.append("Finished", {"status": "completed", "usage": {"cost_usd": None}})
+    assert (await journal.row("r1")).cost_usd == 0.25
+
+
+async def test_what_was_spent_since_a_moment_is_that_of_the_runs_begun_since(
+    journal: Journal, clock: MovingClock
+) -> None:
+    assert await journal.spent(0.0) == 0
+    for number in range(3):
+        log = await begin(journal, f"r{number}")
+        await log.append("CallReplied", {"usage": {"cost_usd": 2.0**number}})
+        clock.time += 100
+    assert await journal.spent(0.0) == 7
+    assert await journal.spent(clock.time - 200) == 6
+    assert await journal.spent(clock.time) == 0
+
+
 async def test_records_are_read_in_pages(journal: Journal) -> None:
     log = await begin(journal)
     for number in range(5):

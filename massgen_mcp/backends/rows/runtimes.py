@@ -12,7 +12,6 @@ _CLAUDE_CODE = BackendInfo(
     title="Claude Code",
     vendor="anthropic",
     module="claude_code",
-    executes=False,
     kind="runtime",
     env=("CLAUDE_CODE_API_KEY", "ANTHROPIC_API_KEY"),
     key_optional=True,
@@ -55,6 +54,7 @@ _CLAUDE_CODE = BackendInfo(
     sampling=("max_tokens",),
     limits=TimeLimits(first_byte=600.0, idle=600.0, deep_idle=600.0),
     extra="claude-code",
+    package="claude_agent_sdk",
     setup="Log in with `claude`, or set CLAUDE_CODE_API_KEY or ANTHROPIC_API_KEY.",
     rank=7,
 )
@@ -66,7 +66,7 @@ _AG2 = BackendInfo(
     title="AG2",
     vendor="ag2",
     module="ag2",
-    executes=False,
+    executes=True,
     kind="runtime",
     env=("OPENAI_API_KEY",),
     key_optional=True,
@@ -85,8 +85,58 @@ _AG2 = BackendInfo(
     flag_reasons=names({"enable_code_execution": _AG2_TOOLS, "enable_code_interpreter": _AG2_TOOLS}),
     limits=TimeLimits(first_byte=600.0, idle=600.0, deep_idle=600.0),
     extra="ag2",
+    package="ag2",
     setup="Install massgen-mcp[ag2] and give llm_config with a model and its key.",
     rank=40,
 )
 
-RUNTIMES = (_CLAUDE_CODE, _AG2)
+_CODEX = BackendInfo(
+    type="codex",
+    title="Codex",
+    vendor="openai",
+    module="codex",
+    kind="runtime",
+    env=("CODEX_API_KEY", "OPENAI_API_KEY"),
+    hosts=("api.openai.com",),
+    default_model="gpt-6.1-sol",
+    models=(
+        model("gpt-6.1-sol"),
+        model("gpt-6.1-terra"),
+        model("gpt-6-sol"),
+        model("gpt-6-luna"),
+        model("gpt-5.6-sol"),
+        model("gpt-5.5"),
+    ),
+    synonyms=("codex-cli", "codex_cli", "openai_codex"),
+    price_provider="openai",
+    support=matrix(
+        web=BUILT_IN, code=BUILT_IN, shell=BUILT_IN, image=NONE, audio=NONE, video=NONE, filesystem=BUILT_IN
+    ),
+    flags=("enable_web_search",),
+    sampling=(),
+    limits=TimeLimits(first_byte=600.0, idle=600.0, deep_idle=600.0),
+    setup="Install it (npm install -g @openai/codex) and set CODEX_API_KEY or OPENAI_API_KEY.",
+    rank=41,
+)
+
+_GEMINI_CLI = BackendInfo(
+    type="gemini_cli",
+    title="Gemini CLI",
+    vendor="google",
+    module="gemini_cli",
+    kind="runtime",
+    env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    hosts=("generativelanguage.googleapis.com",),
+    default_model="gemini-2.5-pro",
+    models=(model("gemini-2.5-pro"), model("gemini-2.5-flash")),
+    synonyms=("gemini-cli", "geminicli"),
+    price_provider="google",
+    support=matrix(web=BUILT_IN, image=NONE, audio=NONE, video=NONE, filesystem=BUILT_IN),
+    flags=("enable_web_search",),
+    sampling=(),
+    limits=TimeLimits(first_byte=600.0, idle=600.0, deep_idle=600.0),
+    setup="Install it (npm install -g @google/gemini-cli) and set GOOGLE_API_KEY or GEMINI_API_KEY.",
+    rank=42,
+)
+
+RUNTIMES = (_CLAUDE_CODE, _AG2, _CODEX, _GEMINI_CLI)

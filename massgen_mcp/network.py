@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -12,13 +13,13 @@ import httpcore2
 import httpx2
 
 from massgen_mcp.address import is_loopback, refuse_address, refuse_url
-from massgen_mcp.backends.body import watch_body
-from massgen_mcp.backends.pulse import PULSE
 
-__all__ = ["AddressRefused", "Gate", "Resolve", "resolve"]
+__all__ = ["AddressRefused", "Gate", "Received", "Resolve", "resolve", "trust"]
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """A host and a port to the addresses they stand for."""
+Received: TypeAlias = Callable[[httpx2.Response], None]
+"""Is shown every response before its body is read, and may replace its stream."""
 
 _NEXT_ADDRESS = 3.0
 """Seconds given to an address while there is another one to try."""
@@ -103,7 +104,7 @@ class _Direct(httpx2.AsyncHTTPTransport):
 
 
 class Gate(httpx2.AsyncBaseTransport):
-    """The transport of the shared client: policy, proxy, and a watched body for every response."""
+    """The transport of every client here: policy, proxy, and a watched body for every response."""
 
     def __init__(
         self,
@@ -111,14 +112,14 @@ class Gate(httpx2.AsyncBaseTransport):
         context: ssl.SSLContext,
         limits: httpx2.Limits,
         http_hosts: set[str],
-        max_bytes: int,
+        received: Received,
         proxies: Mapping[str, str],
         resolve: Resolve,
     ) -> None:
         self._context = context
         self._limits = limits
         self._http_hosts = http_hosts
-        self._max_bytes = max_bytes
+        self._received = received
         self._environment = dict(proxies)
         self._direct = _Direct(context=context, limits=limits, resolve=resolve)
         self._proxied: dict[str, httpx2.AsyncHTTPTransport] = {}
@@ -132,9 +133,9 @@ class Gate(httpx2.AsyncBaseTransport):
         """
         self._check(request)
         response = await self._route(request.url).handle_async_request(request)
-        # One client serves many keys, so no provider's cookies are kept.
+        # One client serves many keys, so nobody's cookies are kept.
         response.headers.pop("set-cookie", None)
-        watch_body(response, limit=self._max_bytes, pulse=PULSE.get())
+        self._received(response)
         return response
 
     def _check(self, request: httpx2.Request) -> None:
@@ -180,3 +181,11 @@ def _bypassed(url: httpx2.URL, environment: Mapping[str, str]) -> bool:
         for entry in entries
         if entry
     )
+
+
+def trust() -> ssl.SSLContext:
+    """The certificates that the environment and the system trust. Loading them takes some 50 ms."""
+    context = httpx2.create_ssl_context()
+    if extra := os.environ.get("NODE_EXTRA_CA_CERTS"):
+        context.load_verify_locations(extra)
+    return context

@@ -1,0 +1,303 @@
+"""A vendor's command line as an agent runtime: one process a turn, which says in JSON lines what it does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Never, Protocol, cast
+
+import anyio
+
+from massgen_mcp.backends.base import TurnTools
+from massgen_mcp.backends.bridge import Bridge
+from massgen_mcp.backends.cli_place import Place
+from massgen_mcp.backends.info import BackendInfo
+from massgen_mcp.backends.pulse import PULSE
+from massgen_mcp.errors import BackendError
+from massgen_mcp.messages import Delta, Message, ObservedCall, Reply, Request, ToolCall, ToolResult
+from massgen_mcp.secrets import Secrets
+from massgen_mcp.text import shorten, visible
+from massgen_mcp.usage import Usage
+from massgen_mcp.workspace.children import Child, ChildLost, launch
+
+__all__ = ["CliRuntime", "Dialect", "Heard"]
+
+_LINE = 8 * 1024 * 1024
+_DETAIL = 200
+_MOST_CALLS = 200
+_SETTLES = 1.0
+"""Seconds that a program has to write down what its last request used, once a call has ended the turn."""
+_LOOK = 0.15
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a program has said in a turn."""
+
+    session: str | None = None
+    text: str = ""
+    done: bool = False
+    failed: str | None = None
+    """Its own words on why the turn failed."""
+    usage: Usage = field(default_factory=Usage)
+    """What it says that the turn used, where it comes to say it."""
+    model: str = ""
+    calls: list[ObservedCall] = field(default_factory=list[ObservedCall])
+    warnings: list[str] = field(default_factory=list[str])
+
+
+class Dialect(Protocol):
+    """What is different between the command lines."""
+
+    cwd: Path
+    """The folder it starts in."""
+
+    def arguments(self, session: str | None) -> Sequence[str]:
+        """Arguments for a turn, continuing that session; the prompt comes on its standard input."""
+        ...
+
+    def environ(self) -> Mapping[str, str]:
+        """Variables of its own, its key among them."""
+        ...
+
+    async def prepare(self, system: str) -> None:
+        """Write its settings before a turn."""
+        ...
+
+    def prompt(self, texts: Sequence[str]) -> str:
+        """What it is told of a turn."""
+        ...
+
+    def read(self, event: Mapping[str, Any], heard: Heard) -> Iterator[Delta]:
+        """Take in one event."""
+        ...
+
+    def failure(self, words: str, errors: str, code: int | None) -> BackendError:
+        """A failure as one of ours: its words, the end of its stderr, its exit code."""
+        ...
+
+    async def used(self, session: str) -> Sequence[Usage]:
+        """What each request of the session used, oldest first, as it keeps it for itself."""
+        ...
+
+
+class CliRuntime:
+    """One agent that is a command line, for one run."""
+
+    def __init__(
+        self,
+        *,
+        info: BackendInfo,
+        model: str,
+        place: Place,
+        bridge: Bridge,
+        dialect: Dialect,
+        secrets: Secrets,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self._info = info
+        self._model = model
+        self._place = place
+        self._bridge = bridge
+        self._dialect = dialect
+        self._secrets = secrets
+        self._warnings = tuple(warnings)
+        self._session: str | None = None
+        self._told: list[Message] = []
+        self._paid = 0
+        """Requests of the session that earlier turns have accounted for."""
+
+    @property
+    def info(self) -> BackendInfo:
+        """The backend's row."""
+        return self._info
+
+    @property
+    def model(self) -> str:
+        """The model asked for."""
+        return self._model
+
+    @property
+    def session(self) -> str | None:
+        """The vendor's id of the conversation; None before the first turn."""
+        return self._session
+
+    @asynccontextmanager
+    async def run_turn(self, request: Request, tools: TurnTools) -> AsyncGenerator[AsyncIterator[Delta]]:
+        """Borrow the stream of one attempt at a turn; leaving ends its process."""
+        turn = _Turn(tools)
+        told, session, paid = list(self._told), self._session, self._paid
+        async with self._bridge.serving(request.tools, turn.call):
+            child = await self._start(request)
+            try:
+                async with aclosing(self._deltas(turn, child)) as deltas:
+                    yield deltas
+            finally:
+                await child.stop(0.0)
+                if not turn.replied and not turn.used:
+                    # As if it had not begun: a new session is forgotten, an older one asked again.
+                    self._told = told
+                    if session != self._session:
+                        self._session, self._paid = session, paid
+
+    async def aclose(self) -> None:
+        """Delete what is its alone; its process ended with its turn."""
+        await self._place.remove()
+
+    async def _start(self, request: Request) -> Child:
+        system = "\n\n".join(each.text for each in request.messages if each.role == "system")
+        await self._dialect.prepare(system)
+        prompt = self._place.fixed / "prompt"
+        await self._place.write(prompt, self._dialect.prompt(self._new(request)))
+        command = self._place.command(
+            self._dialect.arguments(self._session),
+            prompt=prompt,
+            cwd=self._dialect.cwd,
+            reads=self._bridge.reads,
+        )
+        environ = self._place.variables(self._dialect.environ())
+        try:
+            return await launch(command, environ=environ, max_line=_LINE)
+        except OSError as error:
+            what = f"{self._info.title} can't be started: {error}"
+            raise BackendError(what, kind="unavailable", connected=False) from error
+
+    def _new(self, request: Request) -> list[str]:
+        """What the user says that the session does not hold yet, the last entry in any case."""
+        users = [message for message in request.messages if message.role == "user"]
+        new = [message for message in users[:-1] if message not in self._told] + users[-1:]
+        self._told += new
+        return [message.text for message in new]
+
+    async def _deltas(self, turn: _Turn, child: Child) -> AsyncGenerator[Delta]:
+        heard = turn.heard
+        try:
+            while not heard.done and (line := await turn.next_line(child)) is not None:
+                for delta in self._read(line, heard):
+                    turn.used = turn.used or isinstance(delta, ObservedCall)
+                    yield delta
+                self._session = heard.session or self._session
+        except ChildLost as error:
+            raise await self._failed(turn, child, str(error)) from None
+        if turn.broken is not None:
+            raise turn.broken
+        if turn.tools.ended_by is None and heard.failed is not None:
+            raise await self._failed(turn, child, heard.failed)
+        reply = await self._reply(turn)
+        if not reply.text.strip() and not reply.calls:
+            raise self._wordless(turn)
+        turn.replied = True
+        yield reply
+
+    def _wordless(self, turn: _Turn) -> BackendError:
+        what = f"{self._info.title} ended its turn without a word. Try again, or use another backend."
+        return BackendError(what, kind="protocol", retryable=not turn.used, max_attempts=2)
+
+    def _read(self, line: bytes, heard: Heard) -> Iterator[Delta]:
+        try:
+            event: object = json.loads(line)
+        except (ValueError, RecursionError):
+            return  # a word of warning between the events
+        if isinstance(event, dict):
+            for delta in self._dialect.read(cast("dict[str, Any]", event), heard):
+                yield self._shown(delta, heard)
+
+    def _shown(self, delta: Delta, heard: Heard) -> Delta:
+        if not isinstance(delta, ObservedCall):
+            return delta
+        call = ObservedCall(name=delta.name, detail=self._clean(delta.detail, _DETAIL))
+        if len(heard.calls) < _MOST_CALLS:
+            heard.calls.append(call)
+        return call
+
+    def _clean(self, text: str, limit: int) -> str:
+        return shorten(visible(self._secrets.redact(text)), limit)
+
+    async def _reply(self, turn: _Turn) -> Reply:
+        heard, ended = turn.heard, turn.tools.ended_by
+        warnings, self._warnings = (*self._warnings, *heard.warnings), ()
+        return Reply(
+            text=heard.text,
+            calls=() if ended is None else (ended,),
+            finish="stop" if ended is None else "tool_calls",
+            model=heard.model or self._model,
+            usage=await self._usage(turn, wait=ended is not None),
+            native=[{"name": call.name, "detail": call.detail} for call in heard.calls] or None,
+            warnings=tuple(dict.fromkeys(self._clean(words, 300) for words in warnings)),
+        )
+
+    async def _usage(self, turn: _Turn, *, wait: bool) -> Usage:
+        """What the turn used: the sum of what was written down, else what the program says of itself."""
+        if self._session is None:
+            return turn.heard.usage
+        new = (await self._dialect.used(self._session))[self._paid :]
+        with anyio.move_on_after(_SETTLES):
+            # The call that ended the turn may have come before its request was written down.
+            while wait:
+                await anyio.sleep(_LOOK)
+                before, new = new, (await self._dialect.used(self._session))[self._paid :]
+                wait = not new or len(new) > len(before)
+        self._paid += len(new)
+        return sum(new, Usage()) if new else turn.heard.usage
+
+    async def _failed(self, turn: _Turn, child: Child, words: str) -> BackendError:
+        code = await child.ending()
+        error = self._dialect.failure(words, child.last_words(60, 8000), code)
+        usage = await self._usage(turn, wait=False)
+        error.requests = max(error.requests, usage.requests)
+        error.retryable = error.retryable and not turn.used
+        return error
+
+
+class _Turn:
+    """A turn in motion: what its process and the team's tools share."""
+
+    def __init__(self, tools: TurnTools) -> None:
+        self.tools = tools
+        self.heard = Heard()
+        self.used = False
+        """Whether a tool was used, so that the turn can't be replayed."""
+        self.replied = False
+        self.broken: Exception | None = None
+        """What a team's tool raised, such as a journal that can't be written."""
+        self._reading: anyio.CancelScope | None = None
+        self._over = False
+        self._pulse = PULSE.get()
+
+    async def next_line(self, child: Child) -> bytes | None:
+        """What the program says next; None once a call has ended the turn."""
+        line: bytes | None = None
+        if not self._over:
+            with anyio.CancelScope() as self._reading:
+                line = await child.receive()
+        return line
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Run a call of the team's; does not return when it ends the turn."""
+        self.used = True
+        self._beat()
+        try:
+            result = await self.tools.call(call)
+        except Exception as error:  # noqa: BLE001 - raised by who reads the turn
+            self.broken = error
+            return await self._end()
+        self._beat()
+        if self.tools.ended_by is not None:
+            return await self._end()
+        return result
+
+    async def _end(self) -> Never:
+        """Hold the program where it is, until it is ended."""
+        self._over = True
+        if self._reading is not None:
+            self._reading.cancel()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    def _beat(self) -> None:
+        """A tool's work is life, also where nothing streams."""
+        if self._pulse is not None:
+            self._pulse.beat()

@@ -1,0 +1,112 @@
+"""What came with a question, as each agent of a team is to have it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from massgen_mcp.config.agent_tools import AgentTools
+from massgen_mcp.errors import RequestRefused
+from massgen_mcp.runs.material import Given, Material
+from massgen_mcp.team.spec import AgentSpec, Attached, Equipment
+from massgen_mcp.workspace.areas import context_name
+from massgen_mcp.workspace.context import Context
+
+__all__ = ["Seated", "attach"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seated:
+    """A team with what came for it."""
+
+    agents: tuple[AgentSpec, ...]
+    equipment: Equipment
+    attached: Attached = field(default_factory=Attached)
+    warnings: tuple[str, ...] = ()
+
+
+def attach(
+    agents: Sequence[AgentSpec],
+    equipment: Equipment,
+    material: Material,
+    *,
+    least: int = 1,
+    project: Path | None = None,
+) -> Seated:
+    """Give files and images to those who can use them.
+
+    Agents that read files by themselves are shown where they lie, all others their text. An agent whose model
+    can't see sits out of a question with images, unless it has `understand_image`.
+
+    Args:
+        agents: who would take part.
+        equipment: what they may use.
+        material: what came.
+        least: agents that are needed.
+        project: the root that files are named from.
+
+    Raises:
+        RequestRefused: too few of the agents can see. Nothing was spent.
+    """
+    seeing = tuple(agent for agent in agents if not material.images or _sees(agent, equipment))
+    blind = [agent.id for agent in agents if agent not in seeing]
+    if len(seeing) < max(1, least):
+        raise RequestRefused(
+            f"`images`: {', '.join(blind)} can't see images, and {max(1, least)} of the team must. Ask a "
+            "team whose models can (list_backends shows image: understand), or describe them in `context`. "
+            "Nothing was spent."
+        )
+    contexts = dict(equipment.contexts)
+    texts: dict[str, str] = {}
+    for agent in seeing:
+        reads = bool(material.contexts) and _reads(agent, equipment)
+        texts[agent.id] = _text(material, reads=reads)
+        if reads:
+            shown = (Context(path=path, name=context_name(str(path), project)) for path in material.contexts)
+            contexts[agent.id] = (*contexts.get(agent.id, ()), *shown)
+    warnings = [f"Sat out since their models can't see images: {', '.join(blind)}."] if blind else []
+    return Seated(
+        agents=seeing,
+        equipment=replace(equipment, contexts=contexts),
+        attached=Attached(
+            texts={agent: text for agent, text in texts.items() if text},
+            images=tuple(picture.image for picture in material.images),
+            digests=_digests(material),
+        ),
+        warnings=(*warnings, *material.notes),
+    )
+
+
+def _sees(agent: AgentSpec, equipment: Equipment) -> bool:
+    tools = equipment.tools.get(agent.id)
+    return agent.info.image_input or (tools is not None and tools.enable_multimodal_tools)
+
+
+def _reads(agent: AgentSpec, equipment: Equipment) -> bool:
+    tools = equipment.tools.get(agent.id, AgentTools())
+    own = bool(tools.cwd or tools.enable_mcp_command_line) and not tools.exclude_file_operation_mcps
+    return own or agent.id in equipment.contexts
+
+
+def _text(material: Material, *, reads: bool) -> str:
+    """The files as an agent is shown them: what it can read by itself is only listed."""
+    parts = [_whole(file) for file in material.files if not (reads and file.path is not None)]
+    listing = material.listing()
+    where = "They lie below project/." if reads else ""
+    return "\n\n".join(part for part in (listing, where, *parts) if part)
+
+
+def _whole(file: Given) -> str:
+    text = file.text
+    if text is None:
+        return ""
+    lines = f", from line {file.first}" if file.first > 1 else ""
+    return f"=== {file.name}{lines} ===\n{text}"
+
+
+def _digests(material: Material) -> dict[str, str]:
+    pairs = [(file.name, file.data) for file in material.files]
+    pairs += [(picture.name, picture.image.data) for picture in material.images]
+    return {name: hashlib.sha256(data).hexdigest() for name, data in pairs}

@@ -1,0 +1,198 @@
+"""One agent's tools in a run: files, shell, functions, servers; filtered, and held back by planning mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+
+from massgen_mcp.config.agent_tools import OWN_PREFIXES
+from massgen_mcp.errors import BackendError
+from massgen_mcp.messages import ToolCall, ToolResult, ToolSpec
+from massgen_mcp.tools.downstream.tools import DownstreamTools
+from massgen_mcp.tools.filters import Candidate, NameLists, choose
+from massgen_mcp.tools.toolset import Situation
+from massgen_mcp.workspace.apply import Baseline, baseline
+from massgen_mcp.workspace.areas import Areas
+from massgen_mcp.workspace.beneath import PathRefused
+from massgen_mcp.workspace.confinement import Confinement
+from massgen_mcp.workspace.run_folder import RunFolder
+
+__all__ = ["Bench", "Planning", "Source", "Work"]
+
+_GROUPS = tuple(prefix.removeprefix("mcp__").removesuffix("__") for prefix in OWN_PREFIXES)
+
+
+class Source(Protocol):
+    """Tools of one kind."""
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """The definitions, constant for a run."""
+        ...
+
+    def idempotent(self, name: str) -> bool:
+        """Whether a call may be repeated after a crash."""
+        ...
+
+    def side_effects(self, name: str) -> bool:
+        """Whether a call changes something beyond the agent's own workspace."""
+        ...
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Run one call. Failures are results with `is_error`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """Planning mode: what changes something waits for the presenter's turn."""
+
+    words: str = ""
+    """The operator's own instruction."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """The agent's files, where it has some."""
+
+    folder: RunFolder
+    areas: Areas
+    before: Baseline | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """The toolset of one agent. `ready` it before use."""
+
+    agent: str
+    own: Sequence[Source] = ()
+    """Our tools: files, shell, functions, media."""
+    servers: DownstreamTools | None = None
+    work: Work | None = None
+    lists: NameLists = field(default_factory=NameLists)
+    optional_filters: bool = False
+    elsewhere: Callable[[str], bool] = lambda _: False
+    planning: Planning | None = None
+    guidance: str = ""
+    redact: Callable[[str], str] = str
+    """Takes the process's own secrets out of what tools give to a model."""
+    readable: tuple[Path, ...] = ()
+    confine: Sequence[Callable[[Confinement], None]] = ()
+    """Told where programs live from now on, at the beginning of a turn."""
+    notes: list[str] = field(default_factory=list[str])
+    specs: tuple[ToolSpec, ...] = ()
+    _sources: Mapping[str, Source] = field(default_factory=dict[str, Source])
+    _ready: bool = False
+    _readying: anyio.Lock = field(default_factory=anyio.Lock)
+    _presents: bool = False
+
+    @property
+    def workspace(self) -> Path | None:
+        """The agent's own folder."""
+        return self.work.areas.workspace.host if self.work else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be had."""
+        return (*self.notes, *(self.servers.warnings if self.servers else ()))
+
+    async def ready(self) -> None:
+        """Wait for the servers, then settle which tools there are.
+
+        Raises:
+            BackendError: a filter refuses what is not there.
+        """
+        async with self._readying:
+            if self._ready:
+                return
+            if self.servers is not None:
+                await self.servers.ready()
+            self._choose()
+            self._ready = True
+
+    def _choose(self) -> None:
+        every: dict[str, Source] = {spec.name: source for source in self.own for spec in source.specs}
+        candidates = [Candidate(name=name, groups=_GROUPS, writes=None) for name in every]
+        if self.servers is not None:
+            candidates += self.servers.candidates
+        choice = choose(
+            candidates,
+            self.lists,
+            of_servers=self.servers.server_lists if self.servers else None,
+            down=self.servers.down if self.servers else (),
+            optional=self.optional_filters,
+            elsewhere=self.elsewhere,
+        )
+        errors = [str(problem) for problem in choice.problems if problem.severity == "error"]
+        if errors:
+            raise BackendError(" ".join(errors), kind="unavailable", connected=False)
+        self.notes += [str(problem) for problem in choice.problems]
+        kept = frozenset(choice.names)
+        specs = [spec for source in self.own for spec in source.specs if spec.name in kept]
+        if self.servers is not None:
+            self.servers.keep(kept)
+            specs += self.servers.specs
+            every |= {spec.name: self.servers for spec in self.servers.specs}
+        self.specs = tuple(specs)
+        self._sources = {spec.name: every[spec.name] for spec in specs}
+
+    def idempotent(self, name: str) -> bool:
+        """Whether a call of that tool may be repeated after a crash."""
+        source = self._sources.get(name)
+        return source is not None and source.idempotent(name)
+
+    async def begin(self, situation: Situation) -> None:
+        """A turn begins: the answers it may look into, and whether it may write to the project."""
+        self._presents = situation.presents
+        work = self.work
+        if work is None:
+            return
+        shown = await anyio.to_thread.run_sync(work.folder.shown, dict(situation.shown))
+        work.areas.begin(presents=situation.presents, shown=shown)
+        if (
+            situation.presents
+            and work.before is None
+            and any(not area.refusal for area in work.areas.project)
+        ):
+            work.before = await anyio.to_thread.run_sync(baseline, work.areas, work.folder.snapshots)
+        confinement = self.confinement()
+        for tell in self.confine:
+            tell(confinement)
+
+    def confinement(self) -> Confinement:
+        """Where programs of this agent live in the present turn."""
+        if self.work is None:
+            raise AssertionError("only an agent with a folder runs programs")
+        return self.work.areas.confinement(guarded=self.work.before.guarded if self.work.before else ())
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Run one call; in planning mode one with side effects waits for the presenter's turn."""
+        source = self._sources.get(call.name)
+        if source is None:
+            return ToolResult(call_id=call.id, content=f"There is no tool {call.name!r}.", is_error=True)
+        if self.planning is not None and not self._presents and source.side_effects(call.name):
+            words = (
+                f"Planned, not run: {call.name} changes something, so it waits for the final turn. Say in "
+                "your answer what it should be called with and what you expect of it."
+            )
+            return ToolResult(call_id=call.id, content=words)
+        result = await source.call(call)
+        return replace(result, content=self.redact(result.content))
+
+    async def snapshot(self) -> str:
+        """The workspace as it is now."""
+        work = self.work
+        if work is None:
+            return ""
+        try:
+            taken = await anyio.to_thread.run_sync(work.folder.snapshots.take, work.areas.workspace.root)
+        except (PathRefused, OSError) as error:
+            self.notes.append(f"its files could not be kept with its answer: {error}")
+            return ""
+        self.notes += [f"{note.path} is not kept: {note.why}" for note in taken.notes[:5]]
+        return taken.id if taken.files else ""

@@ -1,0 +1,112 @@
+"""What is never written in a project, however it is reached or renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from massgen_mcp.workspace.beneath import PathRefused, Root
+from massgen_mcp.workspace.names import folded, obeyed
+
+__all__ = ["Protection"]
+
+_UPWARDS = 128
+_FOLDER: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """Protected paths of one folder, by name and by identity: a renamed parent changes nothing."""
+
+    paths: tuple[Path, ...] = ()
+    names: tuple[tuple[str, ...], ...] = ()
+    ids: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def inodes(self) -> frozenset[int]:
+        """Of what is protected, for walks that see no more."""
+        return frozenset(inode for _, inode in self.ids)
+
+    @classmethod
+    def of(cls, root: Root, folder: Path, protected: Iterable[Path]) -> Protection:
+        """The protection of an open folder for those of these absolute paths that lie in it."""
+        paths: list[Path] = []
+        names: list[tuple[str, ...]] = []
+        ids: set[tuple[int, int]] = set()
+        for path in protected:
+            real = Path(os.path.realpath(path))
+            if not real.is_relative_to(folder):
+                continue
+            paths.append(real)
+            parts = real.relative_to(folder).parts
+            names.append(tuple(folded(part) for part in parts))
+            identity = _identity(root, parts)
+            if identity is not None:
+                ids.add(identity)
+        return cls(paths=tuple(paths), names=tuple(names), ids=frozenset(ids))
+
+    def check(self, parts: Sequence[str], shown: str, *, tree: bool = False) -> None:
+        """Refuse a change at that path; with `tree` also one of everything below it.
+
+        Raises:
+            PathRefused: as said.
+        """
+        if obeyed(parts):
+            raise PathRefused(
+                f"{shown}: programs take settings or instructions from there, so agents don't write it in a "
+                "project. Put the change into your answer instead.",
+                "read_only",
+            )
+        wanted = tuple(folded(part) for part in parts)
+        for name in self.names:
+            if wanted[: len(name)] == name or (tree and name[: len(wanted)] == wanted):
+                raise PathRefused(f"{shown} is protected by the operator, or holds what is.", "read_only")
+
+    def check_folder(self, folder: int, root: int, shown: str) -> None:
+        """Refuse an open folder that is, or lies in, what is protected, whatever it is called by now.
+
+        Raises:
+            PathRefused: as said.
+        """
+        if not self.ids:
+            return
+        end = _id(os.fstat(root))
+        held = os.dup(folder)
+        try:
+            for _ in range(_UPWARDS):
+                here = _id(os.fstat(held))
+                if here in self.ids:
+                    raise PathRefused(f"{shown} is protected by the operator.", "read_only")
+                if here == end:
+                    return
+                above = os.open("..", _FOLDER, dir_fd=held)
+                os.close(held)
+                held = above
+        finally:
+            os.close(held)
+        raise PathRefused(f"{shown} is not where it was.", "outside")
+
+    def check_file(self, found: os.stat_result, shown: str) -> None:
+        """Refuse a file or folder that is protected, whatever it is called by now.
+
+        Raises:
+            PathRefused: as said.
+        """
+        if _id(found) in self.ids:
+            raise PathRefused(f"{shown} is protected by the operator.", "read_only")
+
+
+def _id(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _identity(root: Root, parts: Sequence[str]) -> tuple[int, int] | None:
+    if not parts:
+        return _id(os.fstat(root.fd))
+    try:
+        with root.in_folder(parts[:-1]) as folder:
+            return _id(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
+    except OSError:
+        return None
