@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from massgen_mcp.config.agent_tools import AgentTools
+from massgen_mcp.config.agent_tools import OWN_PREFIXES, SHELL_TOOL, AgentTools
 from massgen_mcp.errors import RequestRefused
 from massgen_mcp.runs.material import Given, Material
 from massgen_mcp.team.spec import AgentSpec, Attached, Equipment
+from massgen_mcp.tools.filters import Candidate, NameLists, choose
 from massgen_mcp.workspace.areas import context_name
 from massgen_mcp.workspace.context import Context
 
 __all__ = ["Seated", "attach"]
+
+_READ = "read_file"
+_GROUPS = tuple(prefix.removeprefix("mcp__").removesuffix("__") for prefix in OWN_PREFIXES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +69,7 @@ def attach(
         reads = bool(material.contexts) and _reads(agent, equipment)
         texts[agent.id] = _text(material, reads=reads)
         if reads:
-            shown = (Context(path=path, name=context_name(str(path), project)) for path in material.contexts)
-            contexts[agent.id] = (*contexts.get(agent.id, ()), *shown)
+            contexts[agent.id] = _with(contexts.get(agent.id, ()), material.contexts, project)
     warnings = [f"Sat out since their models can't see images: {', '.join(blind)}."] if blind else []
     return Seated(
         agents=seeing,
@@ -79,15 +83,31 @@ def attach(
     )
 
 
+def _with(contexts: Sequence[Context], paths: Sequence[Path], project: Path | None) -> tuple[Context, ...]:
+    """What an agent sees of the project, with these paths. What it sees already keeps its rights."""
+    held = [Path(os.path.realpath(context.path)) for context in contexts]
+    new = [
+        path for path in paths if not any(Path(os.path.realpath(path)).is_relative_to(one) for one in held)
+    ]
+    return (*contexts, *(Context(path=path, name=context_name(str(path), project)) for path in new))
+
+
 def _sees(agent: AgentSpec, equipment: Equipment) -> bool:
     tools = equipment.tools.get(agent.id)
     return agent.info.image_input or (tools is not None and tools.enable_multimodal_tools)
 
 
 def _reads(agent: AgentSpec, equipment: Equipment) -> bool:
+    """Whether it has something that reads files, after its filters."""
     tools = equipment.tools.get(agent.id, AgentTools())
-    own = bool(tools.cwd or tools.enable_mcp_command_line) and not tools.exclude_file_operation_mcps
-    return own or agent.id in equipment.contexts
+    sees = bool(tools.cwd or tools.enable_mcp_command_line or agent.id in equipment.contexts)
+    if agent.info.kind == "runtime":
+        return agent.id in equipment.contexts or (sees and not tools.exclude_file_operation_mcps)
+    names = [_READ] * (sees and not tools.exclude_file_operation_mcps)
+    names += [SHELL_TOOL] * tools.enable_mcp_command_line
+    lists = NameLists(allowed=tools.allowed_tools, refused=tools.refused)
+    own = [Candidate(name=name, groups=_GROUPS) for name in names]
+    return bool(choose(own, lists, optional=True).names)
 
 
 def _text(material: Material, *, reads: bool) -> str:

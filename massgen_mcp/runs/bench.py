@@ -24,6 +24,8 @@ from massgen_mcp.workspace.run_folder import RunFolder
 
 __all__ = ["Bench", "Planning", "Source", "Work"]
 
+_NOTES = 5
+"""Files that are named when they could not be kept with an answer."""
 _GROUPS = tuple(prefix.removeprefix("mcp__").removesuffix("__") for prefix in OWN_PREFIXES)
 
 
@@ -147,19 +149,19 @@ class Bench:
         return source is not None and source.idempotent(name)
 
     async def begin(self, situation: Situation) -> None:
-        """A turn begins: the answers it may look into, and whether it may write to the project."""
+        """A turn begins: the answers it may look into, and whether it may write to the project.
+
+        Raises:
+            BackendError: a folder is gone, or the disk fails.
+        """
         self._presents = situation.presents
-        work = self.work
-        if work is None:
+        if self.work is None:
             return
-        shown = await anyio.to_thread.run_sync(work.folder.shown, dict(situation.shown))
-        work.areas.begin(presents=situation.presents, shown=shown)
-        if (
-            situation.presents
-            and work.before is None
-            and any(not area.refusal for area in work.areas.project)
-        ):
-            work.before = await anyio.to_thread.run_sync(baseline, work.areas, work.folder.snapshots)
+        try:
+            await anyio.to_thread.run_sync(_arrange, self.work, situation)
+        except (PathRefused, OSError) as error:
+            words = f"Its folders can't be had for this turn: {error}"
+            raise BackendError(words, kind="unavailable", connected=False) from error
         confinement = self.confinement()
         for tell in self.confine:
             tell(confinement)
@@ -192,7 +194,23 @@ class Bench:
         try:
             taken = await anyio.to_thread.run_sync(work.folder.snapshots.take, work.areas.workspace.root)
         except (PathRefused, OSError) as error:
-            self.notes.append(f"its files could not be kept with its answer: {error}")
+            self._note(f"its files could not be kept with its answer: {error}")
             return ""
-        self.notes += [f"{note.path} is not kept: {note.why}" for note in taken.notes[:5]]
+        for note in taken.notes[:_NOTES]:
+            self._note(f"{note.path} is not kept: {note.why}")
+        if len(taken.notes) > _NOTES:
+            self._note(f"{len(taken.notes) - _NOTES:,} more of its files are not kept")
         return taken.id if taken.files else ""
+
+    def _note(self, words: str) -> None:
+        if words not in self.notes:
+            self.notes.append(words)
+
+
+def _arrange(work: Work, situation: Situation) -> None:
+    """Make an agent's folders what they are to be for a turn."""
+    if situation.start:
+        work.folder.snapshots.restore(situation.start, work.areas.workspace.root)
+    work.areas.begin(presents=situation.presents, shown=work.folder.shown(situation.shown))
+    if situation.presents and work.before is None and any(not area.refusal for area in work.areas.project):
+        work.before = baseline(work.areas, work.folder.snapshots)

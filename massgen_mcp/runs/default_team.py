@@ -6,7 +6,7 @@ the cheapest member's price. With one vendor only, three of its models, or three
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -63,7 +63,13 @@ class Choice:
 
 
 async def candidates(
-    is_set: Callable[[str], bool], *, pool: Pool, prices: Prices, rows: Sequence[BackendInfo] | None = None
+    is_set: Callable[[str], bool],
+    *,
+    pool: Pool,
+    prices: Prices,
+    rows: Sequence[BackendInfo] | None = None,
+    loaded: Mapping[str, Sequence[str]] | None = None,
+    logged_in: Collection[str] = (),
 ) -> list[Candidate]:
     """Everything on this machine that could answer now, by the rows' order of preference.
 
@@ -72,13 +78,27 @@ async def candidates(
         pool: for asking local servers which models they have loaded.
         prices: the price table.
         rows: the registry's, unless given.
+        loaded: what local servers have in memory, by type; absent: they are asked.
+        logged_in: types of agent runtimes that a subscription pays for here.
     """
-    listed = [row for row in rows or public_backends() if row.executes and row.kind == "model"]
-    hosted = [row for row in listed if not row.local and row.default_model and any(map(is_set, row.env))]
+    listed = [
+        row
+        for row in rows or public_backends()
+        if row.executes and (row.kind == "model" or row.type in logged_in)
+    ]
+    hosted = [
+        row
+        for row in listed
+        if not row.local
+        and row.default_model
+        and (row.type in logged_in or (row.kind == "model" and any(map(is_set, row.env))))
+    ]
     found: dict[str, list[str]] = {row.type: [row.default_model or ""] for row in hosted}
+    if loaded is not None:
+        found |= {kind: list(models[:SIZE]) for kind, models in loaded.items() if models}
     async with anyio.create_task_group() as tasks:
         for row in listed:
-            if row.local and row.base_url is not None:
+            if loaded is None and row.local and row.base_url is not None:
                 tasks.start_soon(_probe, row, pool, found)
     return [
         Candidate(info=row, model=model, price=await price_of(row, model, prices))

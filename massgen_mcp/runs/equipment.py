@@ -68,6 +68,7 @@ def equip(
         private=team.private,
         beside=beside,
         approved=tuple(approved),
+        optional=frozenset(agent.id for agent in seated if agent.optional),
     )
 
 
@@ -145,8 +146,12 @@ def writes_project(equipment: Equipment) -> bool:
 
 
 def needs_sandbox(equipment: Equipment) -> tuple[AgentId, ...]:
-    """The agents whose tools can't be had without a sandbox."""
-    return tuple(agent for agent, tools in equipment.tools.items() if _confined(tools))
+    """The agents whose tools can't be had without a sandbox, and who can't be done without."""
+    return tuple(
+        agent
+        for agent, tools in equipment.tools.items()
+        if _confined(tools) and agent not in equipment.optional
+    )
 
 
 def _confined(tools: AgentTools) -> bool:

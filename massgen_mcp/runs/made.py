@@ -14,21 +14,31 @@ from massgen_mcp.workspace.beneath import PathRefused, Root
 from massgen_mcp.workspace.names import split
 from massgen_mcp.workspace.run_folder import RUNS, RunFolder
 
-__all__ = ["MOST_BYTES", "keep_changes", "keep_files", "read_change", "read_file"]
+__all__ = ["MOST_BYTES", "MOST_FILES", "keep_changes", "keep_files", "read_change", "read_file"]
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one file that is handed on whole."""
+MOST_FILES = 200
+"""Files that are listed in a result."""
 _RESULT = "result"
 _CHANGES = "changes.json"
-_MOST_FILES = 200
-_BY_THE_WAY = frozenset({".git", ".mypy_cache", ".pytest_cache", ".venv", "__pycache__", "node_modules"})
+_MOST_DIFFS = 8 * 1024 * 1024
+"""Characters of all diffs together that are kept."""
+_BY_THE_WAY = frozenset(
+    {".git", ".mypy_cache", ".pytest_cache", ".venv", "__pycache__", "node_modules", "tool_results"}
+)
 """Folders that tools leave behind: kept, and not listed."""
 
 
 def keep_files(folder: RunFolder, snapshot: str) -> tuple[MadeFile, ...]:
-    """Lay the files of the answer's snapshot out, read-only, and say where they are."""
+    """Lay the files of the answer's snapshot out, read-only, and say where they are.
+
+    Raises:
+        PathRefused: the snapshot is damaged.
+        OSError: the disk is full, or fails.
+    """
     top = folder.snapshots.open(snapshot, into=folder.scratch, name=_RESULT)
-    found = [
+    return tuple(
         MadeFile(
             path=path,
             mime=_mime(path),
@@ -37,13 +47,17 @@ def keep_files(folder: RunFolder, snapshot: str) -> tuple[MadeFile, ...]:
         )
         for path, entry in folder.snapshots.files(snapshot)
         if _BY_THE_WAY.isdisjoint(path.split("/"))
-    ]
-    return tuple(found[:_MOST_FILES])
+    )
 
 
 def keep_changes(folder: RunFolder, changes: Iterable[ChangedFile]) -> None:
     """Write down how the project was changed."""
-    text = json.dumps({change.path: change.diff for change in changes}, ensure_ascii=False)
+    kept: dict[str, str] = {}
+    left = _MOST_DIFFS
+    for change in changes:
+        left -= len(change.diff)
+        kept[change.path] = change.diff if left >= 0 else "(This run's diffs are too large to keep them all.)"
+    text = json.dumps(kept, ensure_ascii=False)
     (folder.scratch / _CHANGES).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import anyio.lowlevel
 import yaml
 
+from massgen_mcp.backends.claude_code_access import is_logged_in
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.backends.registry import options_class, public_backends
@@ -159,9 +161,15 @@ class OperatorTeams:
             },
         )
 
-    async def _choice(self) -> Choice | None:
+    async def _choice(self, loaded: Mapping[str, Sequence[str]] | None = None) -> Choice | None:
+        environ = self.environment.merged()
+        claude = find_spec("claude_agent_sdk") and await is_logged_in(environ, now=self.clock.now())
         found = await candidates(
-            lambda name: self.environment.get(name) is not None, pool=self.pool, prices=self.prices
+            lambda name: self.environment.get(name) is not None,
+            pool=self.pool,
+            prices=self.prices,
+            loaded=loaded,
+            logged_in=("claude_code",) if claude else (),
         )
         return await choose(found, prices=self.prices, today=self._today())
 
@@ -206,7 +214,7 @@ class OperatorTeams:
         if backend is not None:
             return {"backends": [await backend_row(backend, self.environment, local, self.prices)]}
         rows = backend_rows(self.environment, local, task)
-        choice = await self._choice()
+        choice = await self._choice({kind: server.loaded for kind, server in local.items()})
         found: dict[str, Any] = {"backends": rows, "default_team": await self._default_row(choice)}
         search = self.search()
         found["teams"] = [

@@ -8,7 +8,7 @@ fits beside what is spent waits until enough of it is free again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import anyio
@@ -51,7 +51,9 @@ class Reservation:
     number: int
     estimate: Estimate
     requests: int = 1
-    """More than one once tries of it have failed."""
+    """More than one once tries of it have failed, or a turn under way has made more."""
+    used: Usage = field(default_factory=Usage)
+    """What a turn under way has used by now, as it says itself."""
 
 
 class Budget:
@@ -107,21 +109,27 @@ class Budget:
         self._open[reservation.number] = replace(reservation, requests=requests)
         return True
 
-    def grow(self, reservation: Reservation, tokens: int) -> None:
-        """Set aside more for a turn under way that has used so many tokens by now.
+    def grow(self, reservation: Reservation, used: Usage) -> None:
+        """Set aside more for a turn under way that has used so much by now.
 
         Raises:
-            BudgetSpent: that is more than there is beside what is spent; the turn has to stop.
+            BudgetSpent: that is more than there is beside what is spent and what other turns under way have
+                used; the turn has to stop.
         """
         held = self.held(reservation)
-        if tokens <= held.estimate.tokens:
-            return
-        usd = held.estimate.usd
-        grown = Estimate(
-            tokens=tokens, usd=None if usd is None else usd * tokens / max(1, held.estimate.tokens)
+        self._open[reservation.number] = replace(
+            held,
+            estimate=_grown(held.estimate, used),
+            requests=max(held.requests, used.requests),
+            used=used,
         )
-        self._open[reservation.number] = replace(held, estimate=grown)
-        self._check((), grown)
+        begun = [item for item in self._open.values() if item.used.tokens or item.used.requests]
+        others = [
+            replace(item, estimate=_scaled(item.estimate, item.used), requests=item.used.requests)
+            for item in begun
+            if item.number != reservation.number
+        ]
+        self._check(others, _scaled(held.estimate, used), requests=max(1, used.requests))
 
     def charge(self, usage: Usage) -> None:
         """Count what was used without having been set aside."""
@@ -138,9 +146,9 @@ class Budget:
         self._settled.set()
         self._settled = anyio.Event()
 
-    def _check(self, held: Sequence[Reservation], estimate: Estimate) -> None:
-        requests = self.spent.requests + sum(item.requests for item in held)
-        _fit("requests", self.requests, requests, 1)
+    def _check(self, held: Sequence[Reservation], estimate: Estimate, *, requests: int = 1) -> None:
+        sent = self.spent.requests + sum(item.requests for item in held)
+        _fit("requests", self.requests, sent, requests)
         tokens = self.spent.tokens + sum(item.estimate.tokens for item in held)
         _fit("tokens", self.tokens, tokens, estimate.tokens)
         if estimate.usd is None:
@@ -150,6 +158,18 @@ class Budget:
         else:
             usd = (self.spent.cost_usd or 0.0) + sum(item.estimate.usd or 0.0 for item in held)
             _fit("usd", self.usd, usd, estimate.usd)
+
+
+def _scaled(estimate: Estimate, used: Usage) -> Estimate:
+    """What was used, at its own price, else at that of what was set aside."""
+    if estimate.usd is None or used.cost_usd is not None:
+        return Estimate(tokens=used.tokens, usd=used.cost_usd)
+    return Estimate(tokens=used.tokens, usd=estimate.usd * used.tokens / max(1, estimate.tokens))
+
+
+def _grown(estimate: Estimate, used: Usage) -> Estimate:
+    """What has to be set aside by now: never less than before."""
+    return estimate if used.tokens <= estimate.tokens else _scaled(estimate, used)
 
 
 def _fit(limit: Limit, allowed: float | None, used: float, asked: float) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -87,15 +86,25 @@ class Caller:
         self._tries = 0
         self._spent = Usage()
         """Of an agent runtime's turn under way, as it says itself."""
+        self._observed: Callable[[], None] = lambda: None
 
     def next_call(self) -> int:
         """A number for the next request or tool call of this turn."""
         return next(self._numbers)
 
-    async def request(self, seat: Seat, turn: Turn, request: Request, tools: TurnTools) -> Reply:
+    async def request(
+        self,
+        seat: Seat,
+        turn: Turn,
+        request: Request,
+        tools: TurnTools,
+        *,
+        observed: Callable[[], None] = lambda: None,
+    ) -> Reply:
         """One reply, journalled before it is returned, and paid for.
 
-        Of an agent runtime that is a whole turn, in which it uses `tools` by itself.
+        Of an agent runtime that is a whole turn, in which it uses `tools` by itself, and tools of its own:
+        each of those is `observed`.
 
         Raises:
             BudgetSpent: there is nothing left for it; nothing was sent.
@@ -103,6 +112,7 @@ class Caller:
         """
         if seat.backend is None:
             seat.backend = await self._ports.open_backend(seat.spec, seat.toolset)
+        self._observed = observed
         estimate = await self._estimate(seat, request)
         # The place comes first: who queues for one holds no money, and loses none when stopped.
         async with self._ports.place(seat.spec):
@@ -139,7 +149,7 @@ class Caller:
         self._tries = 0
         try:
             await self._log.append("CallStarted", started, turn=turn.id, call=number)
-            reply = await self._ask(seat, model, request, reservation)
+            reply = await self._ask(seat, model, request, reservation, tools)
             usage = await self._price(seat, request, reply)
         except BackendError as error:
             await self._failed(seat, turn, number, reservation, error)
@@ -152,7 +162,12 @@ class Caller:
         return number, reply, usage
 
     async def _ask(
-        self, seat: Seat, backend: ModelBackend, request: Request, reservation: Reservation
+        self,
+        seat: Seat,
+        backend: ModelBackend,
+        request: Request,
+        reservation: Reservation,
+        tools: TurnTools,
     ) -> Reply:
         agent = seat.spec.id
         self._tries, self._spent = 1, Usage()
@@ -162,10 +177,11 @@ class Caller:
                 case TextDelta(text=text) | ReasoningDelta(text=text):
                     self._log.activity(agent, text)
                 case ObservedCall(name=name, detail=detail):
+                    self._observed()
                     self._log.activity(agent, f"[{name}: {detail}] " if detail else f"[{name}] ")
                 case Spent(usage=usage):
                     self._spent = usage
-                    self._budget.grow(reservation, usage.tokens)
+                    self._budget.grow(reservation, usage)
                 case Restarted(attempt=attempt, why=why):
                     self._tries = attempt
                     self._log.activity(agent, f"[attempt {attempt}: {why}] ", fresh=True)
@@ -180,7 +196,7 @@ class Caller:
             random=self._ports.random,
             listen=listen,
             deadline=self._deadline,
-            may_send=partial(self._budget.extend, reservation),
+            may_send=lambda requests: tools.ended_by is None and self._budget.extend(reservation, requests),
         )
 
     async def _estimate(self, seat: Seat, request: Request) -> Estimate:
@@ -234,7 +250,9 @@ class Caller:
         """A request cut off on its way can't be fetched again: it counts as lost, at what was set aside."""
         estimate, lost = self._budget.held(reservation).estimate, Usage()
         if self._tries:
-            lost = Usage(requests=self._tries, input=estimate.tokens, cost_usd=estimate.usd)
+            lost = Usage(
+                requests=max(self._tries, self._spent.requests), input=estimate.tokens, cost_usd=estimate.usd
+            )
         self._budget.settle(reservation, lost)
         seat.lost += lost
         seat.attempts += self._tries

@@ -91,6 +91,8 @@ class TeamRun:
         self._inbox: Inbox[Event] = Inbox()
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._turns: dict[int, TurnInMotion] = {}
+        self._places = {agent.id: anyio.Lock() for agent in spec.agents}
+        """Of each agent: a turn begins when the one that was stopped for it has let go of tools and files."""
         self._began = ports.clock.monotonic()
 
     @property
@@ -139,8 +141,14 @@ class TeamRun:
             tasks.cancel_scope.cancel()
         if ended is None:
             raise AssertionError
-        answer = ended.outcome.answer
-        return replace(ended, made=await workshop.made(answer.snapshot if answer else None))
+        return replace(ended, made=await workshop.made(self._files_of(ended.outcome)))
+
+    def _files_of(self, outcome: Outcome) -> str | None:
+        """The snapshot that belongs to the answer: a presenter without a workspace hands on what it was given."""
+        answer = outcome.answer
+        if answer is None or answer.snapshot or self.seats[answer.agent].toolset.workspace is not None:
+            return answer.snapshot if answer else None
+        return self.board.answer(self.board.chosen).snapshot if self.board.chosen else None
 
     async def _pump(self, tasks: TaskGroup, workshop: Workshop) -> Outcome:
         step = self._strategy.start(self.board)
@@ -204,7 +212,8 @@ class TeamRun:
     async def _work(self, motion: TurnInMotion, turn: Turn, scope: anyio.CancelScope) -> None:
         span = turn_span(agent=turn.agent, kind=turn.kind, turn=turn.id, ballot=turn.ballot)
         with scope, span:
-            event = await motion.run()
+            async with self._places[turn.agent]:
+                event = await motion.run()
             if motion.out_of_budget:
                 self._tell(BudgetStopped())
             self._tell(event)

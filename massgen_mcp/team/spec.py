@@ -107,6 +107,8 @@ class Equipment:
     """The folder of the team file."""
     approved: tuple[Path, ...] = ()
     """Other folders that custom tools may be loaded from."""
+    optional: frozenset[AgentId] = frozenset()
+    """Agents that the run goes on without where their tools can't be had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

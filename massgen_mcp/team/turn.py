@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -63,6 +63,7 @@ MAX_TOOL_CALLS = 100
 """Tool calls of one agent in a run."""
 _ECHO_LIMIT, _ECHO_KEPT = 16_000, 2_000
 """Arguments of a call that was not taken: from this size on only their beginning is sent back."""
+_WORKFLOW = frozenset(tool.name for tool in WORKFLOW_TOOLS)
 _NUDGE, _STOP = 5, 8
 """Identical calls of one tool: after so many the agent is told, after so many more it is stopped."""
 
@@ -105,6 +106,8 @@ class TurnInMotion:
         self._wanted = start.wanted
         self._labels = dict(start.labels)
         self._brief = start.brief
+        self._shown = tuple(turn.shown)
+        self._inside = seat.spec.info.kind == "runtime"
         self._news = ""
         self._forced: str | None = None
         self._slips = _Slips()
@@ -116,6 +119,7 @@ class TurnInMotion:
 
     def notify(self, command: Notify, board: Board) -> None:
         """Answers have come in while the agent uses tools: it reads of them with its next tool result."""
+        self._board, self._shown = board, command.shown
         answers = [board.answer(answer_id) for answer_id in command.shown]
         self._labels |= {board.label(answer): answer.id for answer in answers}
         turn = board.turns[command.agent]
@@ -149,11 +153,13 @@ class TurnInMotion:
             return self._fail(
                 "A defect in massgen-mcp ended its turn; the log on stderr has the details.", ""
             )
+        finally:
+            self._note(self._seat.toolset.warnings)
 
     async def _work(self) -> Event:
         await self._take_tools()
         while True:
-            reply = await self._caller.request(self._seat, self._turn, self._request(), self)
+            reply = await self._reply()
             self._messages.append(reply.message())
             decision = read_reply(reply, workflow=self._seat.spec.info.workflow, wanted=self._wanted)
             match decision:
@@ -161,7 +167,7 @@ class TurnInMotion:
                     self._close(reply, "Recorded.")
                     return await self._answer(decision.content, decision.conclusion)
                 case Cast() | Slip() if self._news:
-                    end = self._tell_news(reply)
+                    end = await self._tell_news(reply)
                 case Cast():
                     self._close(reply, "Recorded.")
                     return self._vote(decision)
@@ -174,17 +180,59 @@ class TurnInMotion:
             if end is not None:
                 return end
 
+    async def _reply(self) -> Reply:
+        """What the agent says next. A runtime that handed something in has done so, however it ends then."""
+        self.ended_by = None
+        try:
+            return await self._caller.request(
+                self._seat, self._turn, self._request(), self, observed=self._enter_tools
+            )
+        except (BackendError, BudgetSpent) as error:
+            call = self._handed_in()
+            if call is None:
+                raise
+            self.out_of_budget = isinstance(error, BudgetSpent)
+            return Reply(calls=(call,))
+
+    def _handed_in(self) -> ToolCall | None:
+        """The answer or vote that a runtime's turn has ended in."""
+        return self.ended_by if self.ended_by is not None and self.ended_by.name in _WORKFLOW else None
+
     async def _take_tools(self) -> None:
         """The agent's tools, as they are for this turn; the first turn waits until they are up."""
         seat = self._seat
         seat.toolset = await self._workshop.toolset(seat.spec.id)
-        seat.warnings += [words for words in seat.toolset.warnings if words not in seat.warnings]
-        answers = [self._board.answer(answer_id) for answer_id in self._turn.shown]
-        shown = {self._board.label(answer): answer.snapshot for answer in answers if answer.snapshot}
-        await seat.toolset.begin(Situation(presents=self._presenting, shown=shown))
+        self._note(seat.toolset.warnings)
+        label, start = self._handed_on()
+        await seat.toolset.begin(Situation(presents=self._presenting, shown=self._snapshots(), start=start))
+        if start:
+            task = self._messages[-1]
+            words = f"Your workspace now holds the files of {label}."
+            self._messages[-1] = replace(task, text=f"{task.text}\n\n{words}")
         if not seat.conversation and seat.toolset.guidance:
             opening = self._messages[0]
             self._messages[0] = replace(opening, text=f"{opening.text}\n\n{seat.toolset.guidance}")
+
+    def _note(self, warnings: Sequence[str]) -> None:
+        self._seat.warnings += [words for words in warnings if words not in self._seat.warnings]
+
+    def _snapshots(self) -> dict[str, str]:
+        """Label -> snapshot of each answer that may be looked into now."""
+        answers = [self._board.answer(answer_id) for answer_id in self._shown]
+        return {self._board.label(answer): answer.snapshot for answer in answers if answer.snapshot}
+
+    def _handed_on(self) -> tuple[str, str]:
+        """Label and snapshot of the answer whose files this turn goes on from; empty for the agent's own.
+
+        A presenter works on what the chosen answer's author made. Of a split neither side is preferred.
+        """
+        board, kind = self._board, self._turn.kind
+        merges = kind is TurnKind.SYNTHESIZE and board.settings.presentation == "synthesize"
+        if board.chosen is None or not (merges or kind is TurnKind.PRESENT):
+            return "", ""
+        chosen = board.answer(board.chosen)
+        own = chosen.agent == self._turn.agent or self._seat.toolset.workspace is None
+        return board.label(chosen), "" if own else chosen.snapshot or ""
 
     def _request(self) -> Request:
         workflow = self._seat.spec.info.workflow
@@ -270,7 +318,7 @@ class TurnInMotion:
             return self._abstain(f"It handed in no valid vote. {slip.why}")
         if self._slips.calls >= MAX_SLIPS:
             return self._fail(f"It handed in no readable answer. {slip.why}", "protocol")
-        if self._seat.spec.info.workflow != "tools":
+        if self._inside or self._seat.spec.info.workflow != "tools":
             self._messages.append(Message(role="user", text=slip.why))
             return None
         self._shrink(slip.errors)
@@ -283,9 +331,10 @@ class TurnInMotion:
         self._messages.append(Message(role="tool", results=(*refused, *ran)))
         return None
 
-    def _tell_news(self, reply: Reply) -> None:
+    async def _tell_news(self, reply: Reply) -> None:
         """A vote that was cast before its agent could read of newer answers is asked for again."""
-        if reply.calls:
+        await self._look_again()
+        if reply.calls and not self._inside:
             self._shrink({call.id for call in reply.calls})
             words = f"Not recorded: {self._news}"
             results = tuple(ToolResult(call_id=call.id, content=words, is_error=True) for call in reply.calls)
@@ -308,7 +357,7 @@ class TurnInMotion:
         if why := self._exhausted():
             return self._fail(why, "protocol")
         if self._news:
-            results[-1] = self._with_news(results[-1])
+            results[-1] = await self._with_news(results[-1])
         self._messages.append(Message(role="tool", results=tuple(results)))
         return None
 
@@ -318,8 +367,14 @@ class TurnInMotion:
             self._in_tools = True
             self._tell(ToolLoopEntered(agent=self._turn.agent, turn=self._turn.id))
 
-    def _with_news(self, result: ToolResult) -> ToolResult:
+    async def _look_again(self) -> None:
+        """The work behind new answers can be seen as soon as the agent is told of them."""
+        await self._seat.toolset.begin(Situation(presents=self._presenting, shown=self._snapshots()))
+
+    async def _with_news(self, result: ToolResult) -> ToolResult:
         words, self._news = self._news, ""
+        if words:
+            await self._look_again()
         return replace(result, content=f"{result.content}\n\n{words}") if words else result
 
     # What an agent runtime calls in its own loop.
@@ -328,18 +383,20 @@ class TurnInMotion:
         """Run one call of a runtime; `ended_by` says whether its turn is over with that."""
         if self.ended_by is not None:
             return ToolResult(call_id=call.id, content="Your turn is over. Stop now.", is_error=True)
-        if call.name not in {tool.name for tool in WORKFLOW_TOOLS}:
+        if call.name not in _WORKFLOW:
             self._enter_tools()
             result = await self._call(call)
-            if self._exhausted():
+            # Of calls in parallel one may have handed in an answer by now, and that stands.
+            if self.ended_by is None and self._exhausted():
                 self.ended_by = call
-            return self._with_news(result)
+            return await self._with_news(result)
         decision = read_reply(Reply(calls=(call,)), workflow="tools", wanted=self._wanted)
         match decision:
             case Slip() if not self._news:
                 return self._runtime_slip(call, decision)
             case Cast() | Slip() if self._news:
-                return self._with_news(ToolResult(call_id=call.id, content="Not recorded.", is_error=True))
+                refused = ToolResult(call_id=call.id, content="Not recorded.", is_error=True)
+                return await self._with_news(refused)
             case _:
                 self.ended_by = call
                 return ToolResult(call_id=call.id, content="Recorded. Your turn is over: stop now.")
@@ -362,6 +419,14 @@ class TurnInMotion:
             return f"It made the same tool call {_STOP} times."
         return ""
 
+    def _counted(self, call: ToolCall) -> int:
+        """How often this very call was made. After another one that may have changed something it is new."""
+        key, repeats = (call.name, call.arguments), self._seat.repeats
+        if key not in repeats and not self._seat.toolset.idempotent(call.name):
+            repeats.clear()
+        repeats[key] = repeats.get(key, 0) + 1
+        return repeats[key]
+
     def _shrink(self, refused: Container[str]) -> None:
         """Don't send huge arguments back that nobody used: those of refused calls and of unknown tools.
 
@@ -378,9 +443,7 @@ class TurnInMotion:
     async def _call(self, call: ToolCall) -> ToolResult:
         toolset = self._seat.toolset
         self._seat.tool_calls += 1
-        count = self._seat.repeats[call.name, call.arguments] = (
-            self._seat.repeats.get((call.name, call.arguments), 0) + 1
-        )
+        count = self._counted(call)
         if call.name not in {spec.name for spec in toolset.specs}:
             known = ", ".join(spec.name for spec in (*WORKFLOW_TOOLS, *toolset.specs))
             words = f"There is no tool named {shorten(call.name, 100)!r}. The tools are: {known}."

@@ -156,6 +156,17 @@ async def test_the_operators_limits_hold_where_no_file_says_otherwise(world: Pat
     assert own.allowance == Allowance(usd=3.0, tokens=None, seconds=9.0)
 
 
+@pytest.mark.parametrize(("until", "asked"), [(4e12, True), (1.0, False)])
+async def test_a_logged_in_claude_code_is_in_the_default_team(world: Path, until: float, *, asked: bool):
+    folder = world / "home" / ".claude"
+    folder.mkdir()
+    login = {"claudeAiOauth": {"accessToken": "sk-ant-oat01-x", "expiresAt": until}}
+    (folder / ".credentials.json").write_text(json.dumps(login))
+    async with opened(world, HOME=str(world / "home"), OPENAI_API_KEY="k", MASSGEN_MCP_TEAM="") as runs:
+        team = await runs.teams.resolve(Ask(question="q"))
+    assert ("claude_code" in [agent.info.type for agent in team.agents]) is asked
+
+
 def test_a_limit_that_is_no_number_is_told_and_the_default_holds():
     settings = read_settings({"MASSGEN_MCP_MAX_USD": "lots", "MASSGEN_MCP_MAX_SECONDS": "-3"})
     assert settings.allowance == Allowance(usd=1.0, tokens=200_000, seconds=600.0)
