@@ -19,7 +19,7 @@ from massgen_mcp.errors import BackendError
 if TYPE_CHECKING:
     from massgen_mcp.backends.claude_code import Options
 
-__all__ = ["TOKEN", "Access", "find_access"]
+__all__ = ["TOKEN", "Access", "find_access", "is_logged_in"]
 
 TOKEN = "CLAUDE_CODE_OAUTH_TOKEN"  # noqa: S105 - the name of a variable
 _ADDRESS = "https://api.anthropic.com"
@@ -69,6 +69,14 @@ async def _subscription(options: Options, context: BackendContext) -> Access:
     token = context.environ.get(TOKEN) or await _stored_token(context)
     context.secrets.add(token, TOKEN)
     return Access(name="the subscription's login", subscription=True, variables={TOKEN: token})
+
+
+async def is_logged_in(environ: Mapping[str, str], *, now: float) -> bool:
+    """Whether a subscription could pay for Claude Code here, as far as can be seen without asking anybody."""
+    if environ.get(TOKEN):
+        return True
+    token, until = _read_login(await _stored_login(environ) or "{}")
+    return bool(token) and until - _MARGIN > now
 
 
 async def _stored_token(context: BackendContext) -> str:

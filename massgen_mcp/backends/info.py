@@ -119,6 +119,10 @@ class BackendInfo:
     base_url: str | None = None
     loaded_path: str = "models"
     """Where a local server lists the models in its memory: below `base_url`, or with `/` from its root on."""
+    on_demand: bool = False
+    """A local server that loads a model from its disk when it is first asked for."""
+    elsewhere: tuple[str, ...] = ()
+    """Shell-style patterns of models that a local server hands on to machines of its vendor."""
     hosts: tuple[str, ...] = ()
     """Host names (and their subdomains) that the key from `env` may be sent to."""
     default_model: str | None = None

@@ -20,12 +20,12 @@ from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.options import Options as BaseOptions
 from massgen_mcp.backends.pause import SharedPause
 from massgen_mcp.backends.reasoning import Effort, Reasoning
+from massgen_mcp.backends.registry import runs_elsewhere
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Request
 
-__all__ = ["Backend", "Options", "connect", "runs_elsewhere"]
+__all__ = ["Backend", "Options", "connect"]
 
-_CLOUD = "cloud"
 _MODELFILE = "set PARAMETER {} in a Modelfile and build the model from it with `ollama create`"
 _UNHEARD: Mapping[str, str] = MappingProxyType(
     {
@@ -128,7 +128,7 @@ async def connect(options: Options, context: BackendContext) -> ModelBackend:
         BackendError: as for those, or the model does not run on this machine.
     """
     chat = await connect_chat(ChatOptions.model_validate(options.model_dump(exclude_unset=True)), context)
-    if runs_elsewhere(chat.model):
+    if runs_elsewhere(context.info, chat.model):
         remedy = "Name a model that `ollama list` shows with a size."
         raise BackendError(
             f"{chat.model!r} runs on Ollama's own machines; type: ollama is for what stays here. {remedy}",
@@ -137,9 +137,3 @@ async def connect(options: Options, context: BackendContext) -> ModelBackend:
             connected=False,
         )
     return Backend(chat)
-
-
-def runs_elsewhere(model: str) -> bool:
-    """Whether Ollama would hand the question on to its cloud: `qwen3:cloud`, `gpt-oss:120b-cloud`."""
-    _, colon, tag = model.strip().lower().rpartition(":")
-    return bool(colon) and "/" not in tag and (tag == _CLOUD or tag.endswith(f"-{_CLOUD}"))

@@ -27,6 +27,7 @@ __all__ = [
     "by_model_name",
     "options_class",
     "public_backends",
+    "runs_elsewhere",
     "suggest",
 ]
 
@@ -70,6 +71,12 @@ def by_model_name(name: str) -> tuple[BackendInfo, ...]:
 
 def _knows(row: BackendInfo, name: str) -> bool:
     return name in row.aliases or any(model.name == name for model in row.models)
+
+
+def runs_elsewhere(info: BackendInfo, model: str) -> bool:
+    """Whether a local server would hand the question on to machines of its vendor."""
+    name = model.strip().lower().rpartition("/")[2]
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in info.elsewhere)
 
 
 def by_host(host: str) -> BackendInfo | None:

@@ -10,16 +10,12 @@ import anyio
 
 from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.lms import find_lms
-from massgen_mcp.backends.ollama import runs_elsewhere
 from massgen_mcp.backends.pool import Pool
-from massgen_mcp.backends.registry import public_backends
+from massgen_mcp.backends.registry import public_backends, runs_elsewhere
 from massgen_mcp.config.environment import Environment
 from massgen_mcp.runs.default_team import listed_models, loaded_models
 
 __all__ = ["LocalServer", "LocalServers", "local_servers", "starts_when_asked"]
-
-_ON_DEMAND = frozenset({"lmstudio", "ollama"})
-"""Those that load a model on disk when it is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +67,10 @@ async def _asked(info: BackendInfo, pool: Pool) -> LocalServer:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(in_memory)
-        if info.type in _ON_DEMAND:
+        if info.on_demand:
             tasks.start_soon(on_disk)
-    # Ollama's cloud models stand in its list, and are refused by a backend that is for what stays here.
-    here = [name for name in listed if not (info.type == "ollama" and runs_elsewhere(name))]
+    # What a server only hands on stands in its list too, and is refused by a backend for what stays here.
+    here = [name for name in listed if not runs_elsewhere(info, name)]
     return LocalServer(loaded=tuple(loaded), on_demand=tuple(name for name in here if name not in loaded))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import date
+from pathlib import Path
 
 import pytest
 
+import massgen_mcp
 from massgen_mcp.backends.info import Capability, Support
 from massgen_mcp.backends.registry import (
     BACKENDS,
@@ -229,3 +231,16 @@ def test_options_load_no_vendors_package() -> None:
     )
     vendors = {"openai", "anthropic", "google.genai", "claude_agent_sdk", "ag2", "xllamacpp"}
     assert _loaded_by(code, vendors) == "[]"
+
+
+@pytest.mark.parametrize("name", ["ollama", "codex", "gemini_cli"])
+def test_a_backend_stands_in_its_files_and_its_row_alone(name: str):
+    package = Path(massgen_mcp.__file__).parent
+    own = {package / "backends" / "rows", *package.glob(f"backends/{name}*.py")}
+    others = [
+        path
+        for path in package.rglob("*.py")
+        if not any(path == part or path.is_relative_to(part) for part in own)
+        and f'"{name}"' in path.read_text()
+    ]
+    assert others == []

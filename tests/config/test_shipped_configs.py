@@ -49,8 +49,20 @@ def test_it_loads_and_fits_the_published_schema(name: str, schema_errors: Callab
     value = yaml.safe_load((FOLDER / name).read_text())
     assert schema_errors(value) == []
     notes = [problem.message for problem in loaded.problems if problem not in loaded.unavailable]
-    expected = ("retired", "taken as", "takes no", "not available yet")
+    expected = ("retired", "taken as", "takes no", "not available yet", "there is also claude_code")
     assert all(any(word in note for word in expected) for note in notes), notes
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_would_refuse_nothing_of_it(name: str) -> None:
+    assert [str(problem) for problem in _load(name).unavailable] == []
+
+
+def test_the_team_that_repairs_a_project_may_not_write_to_it_before_its_operator_says_so() -> None:
+    loaded = _load("work/repair.yaml")
+    assert loaded.team is not None
+    assert [path.permission for path in loaded.team.orchestrator.context_paths] == ["read"]
+    assert all(agent.tools.cwd and agent.tools.enable_mcp_command_line for agent in loaded.team.agents)
 
 
 def test_there_is_a_file_for_every_backend_and_provider() -> None:

@@ -84,6 +84,7 @@ _LMSTUDIO = BackendInfo(
     key_optional=True,
     free=True,
     base_url="http://localhost:1234/v1",
+    on_demand=True,
     loaded_path="/api/v0/models",  # the compatible API lists all on disk
     models=(model("lmstudio-community/Meta-Llama-3.1-8B-Instruct-GGUF", cheap=4, private=1),),
     synonyms=("lm_studio", "lm-studio", "lms"),
@@ -105,6 +106,8 @@ _OLLAMA = BackendInfo(
     free=True,
     base_url="http://localhost:11434/v1",
     loaded_path="/api/ps",  # the compatible API lists all on disk
+    on_demand=True,
+    elsewhere=("*:cloud", "*:*-cloud"),
     synonyms=("ollama_chat",),
     support=matrix(),
     sampling=("temperature", "top_p", "max_tokens", "seed"),
