@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import backends, requests, start, teams, workspace
+from benchmarks import backends, requests, sandbox, start, teams, workspace
 
 Figure = tuple[str, str, str, bool]
 PARTS: dict[str, Callable[[], list[Figure]]] = {
@@ -13,6 +13,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "teams": teams.figures,
     "requests": requests.figures,
     "workspace": workspace.figures,
+    "sandbox": sandbox.figures,
     "backends": backends.figures,
 }
 

@@ -5,6 +5,7 @@ They stand in the same block as the provider's options because MassGen's files h
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import field_validator
@@ -119,6 +120,16 @@ class AgentTools(Part):
     @classmethod
     def _tuples(cls, value: object) -> object:
         return as_tuples(value)
+
+    @field_validator("command_line_allowed_commands", "command_line_blocked_commands")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for pattern in value or ():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return value
 
     @property
     def refused(self) -> tuple[str, ...]:

@@ -124,6 +124,11 @@ def test_tools_of_this_version_to_come_are_warned_of_and_refuse_a_run(tools: Loa
     assert set(loaded.unavailable) <= set(loaded.problems)
 
 
+def test_a_pattern_of_commands_has_to_be_one(tools: Load) -> None:
+    loaded = tools("enable_mcp_command_line: true, command_line_blocked_commands: ['rm (']")
+    assert ["is no regular expression" in problem.message for problem in loaded.errors] == [True]
+
+
 def test_a_switch_that_is_off_asks_for_nothing(tools: Load) -> None:
     assert tools("enable_mcp_command_line: false, mcp_servers: [], cwd: ~").unavailable == ()
 
