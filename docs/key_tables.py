@@ -215,7 +215,13 @@ def _kind(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     return words
 
 
-_PLAIN = {"string": "text", "boolean": "switch", "object": "mapping", "integer": "whole number", "null": "nothing"}
+_PLAIN = {
+    "string": "text",
+    "boolean": "switch",
+    "object": "mapping",
+    "integer": "whole number",
+    "null": "nothing",
+}
 _BOUNDS = {
     "minimum": "from",
     "exclusiveMinimum": "above",

@@ -92,6 +92,9 @@ def _of_agent(agent: AgentConfig, path: KeyPath, places: Places) -> Iterator[Pro
             return
         yield _warn((*block, "type"), f"backend {info.type!r} is", places)
     yield from _keys(agent.tools, _TOOLS, block, places)
+    if agent.tools.command_line_execution_mode == "srt":
+        key = (*block, "command_line_execution_mode")
+        yield _warn(key, "mode srt is", places, "Use local: its sandbox is our own.")
     yield from _keys(agent, _AGENT, path, places)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
@@ -15,6 +16,8 @@ __all__ = ["McpSecurity", "McpServer", "McpServers"]
 
 Transport = Literal["stdio", "streamable-http"]
 
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|AUTH|CREDENTIAL|COOKIE|DSN", re.IGNORECASE)
+"""In the names of variables that hold one."""
 _TRANSPORTS = {
     "stdio": "stdio",
     "http": "streamable-http",
@@ -100,6 +103,20 @@ class McpServer(Part):
         if self.type == "streamable-http" and (self.url is None or self.command is not None):
             raise ValueError("a streamable-http server has a url and no command")
         return self
+
+
+    @property
+    def secrets(self) -> Iterator[tuple[str, str]]:
+        """Name and value of what must not be shown: headers, and variables by what they are called."""
+        for name, value in self.headers.items():
+            text = value.get_secret_value()
+            yield name, text
+            _, blank, key = text.partition(" ")
+            if blank:
+                yield name, key
+        for name, value in self.env.items():
+            if _SECRET.search(name):
+                yield name, value.get_secret_value()
 
 
 def _split_command(entry: dict[str, object]) -> None:

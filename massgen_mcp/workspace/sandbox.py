@@ -25,9 +25,9 @@ __all__ = ["Sandbox", "SandboxUnavailable", "choose", "find_sandbox"]
 
 _LINUX_REMEDY = (
     "Install bubblewrap, allow user namespaces for it, use execution mode docker, or set sandbox: off"
-    " (operator flag --allow-unsandboxed-commands)."
+    " in the team file."
 )
-_MAC_REMEDY = "Use execution mode docker, or set sandbox: off (operator flag --allow-unsandboxed-commands)."
+_MAC_REMEDY = "Use execution mode docker, or set sandbox: off in the team file."
 _WINDOWS = (
     "command tool unavailable: there is no sandbox for commands on Windows. Run the server under WSL 2, or"
     " use execution mode docker."
@@ -56,7 +56,8 @@ class Sandbox:
         """The command line that runs `argv` so confined, in `confinement.cwd`.
 
         It sets HOME and TMPDIR; every other variable is the launcher's. It needs no descriptor but the three
-        standard ones. Killing it by SIGTERM or SIGKILL ends all that it started, and so does our own end.
+        standard ones. This process has to start it, in a session of its own: then a SIGKILL for its group
+        ends all that it started, and so does the end of this process.
         """
         return self._confiner.command(argv, confinement)
 
@@ -131,9 +132,10 @@ async def _bubblewrap(environ: Mapping[str, str]) -> Sandbox | str:
         confiner = Bubblewrap(
             program=program, prlimit=prlimit, root=root, scopes=version() >= VERSION_OF_SCOPES
         )
-        reason = await failing(confiner.command, crowd=root is None or root.pids is not None)
+        found = Sandbox("bwrap", "" if confiner.scopes else _SHARED_NETWORK, confiner)
+        reason = await failing(found, crowd=root is None or root.pids is not None)
         if not reason:
-            return Sandbox("bwrap", "" if confiner.scopes else _SHARED_NETWORK, confiner)
+            return found
     return reason
 
 
@@ -152,11 +154,11 @@ async def _landlock(before: str, known: int) -> Sandbox | str:
         return "no system call filter for this processor"
     root = os.geteuid() == 0
     confiner = Landlock(root=root)
-    reason = await failing(confiner.command, crowd=not root)
-    return reason or Sandbox("landlock", f"bwrap: {before}; {not_held(known)}", confiner)
+    found = Sandbox("landlock", f"bwrap: {before}; {not_held(known)}", confiner)
+    return await failing(found, crowd=not root) or found
 
 
 async def _seatbelt() -> Sandbox | str:
     confiner = seatbelt.Seatbelt()
-    reason = await failing(confiner.command)
-    return reason or Sandbox("seatbelt", seatbelt.NOT_HELD, confiner)
+    found = Sandbox("seatbelt", seatbelt.NOT_HELD, confiner)
+    return await failing(found) or found

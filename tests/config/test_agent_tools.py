@@ -124,6 +124,24 @@ def test_tools_of_this_version_to_come_are_warned_of_and_refuse_a_run(tools: Loa
     assert set(loaded.unavailable) <= set(loaded.problems)
 
 
+def test_what_would_name_a_secret_of_a_server_is_known_as_one(tools: Load) -> None:
+    loaded = tools(
+        "mcp_servers: {w: {command: x, env: {API_TOKEN: t0ken-long-enough, MODE: fast}}, "
+        "h: {url: 'https://h.example/mcp', headers: {Authorization: Bearer abcdefgh}}}"
+    )
+    assert loaded.team is not None
+    servers = loaded.team.agents[0].tools.mcp_servers
+    assert [list(server.secrets) for server in servers] == [
+        [("API_TOKEN", "t0ken-long-enough")],
+        [("Authorization", "Bearer abcdefgh"), ("Authorization", "abcdefgh")],
+    ]
+
+
+def test_the_sandbox_of_others_is_not_taken_for_ours(tools: Load) -> None:
+    loaded = tools("enable_mcp_command_line: true, command_line_execution_mode: srt")
+    assert "mode srt is not available yet" in str(loaded.unavailable[0])
+
+
 def test_a_pattern_of_commands_has_to_be_one(tools: Load) -> None:
     loaded = tools("enable_mcp_command_line: true, command_line_blocked_commands: ['rm (']")
     assert ["is no regular expression" in problem.message for problem in loaded.errors] == [True]

@@ -68,6 +68,10 @@ def test_every_key_of_a_backend_is_told(info: BackendInfo) -> None:
         ("mcp_servers", "agent: {id: a, backend: {type: groq, mcp_servers: [{name: s, command: x}]}}"),
         ("cwd", "agent: {id: a, backend: {type: groq, cwd: w}}"),
         ("enable_mcp_command_line", "agent: {id: a, backend: {type: groq, enable_mcp_command_line: true}}"),
+        (
+            "auto_discover_custom_tools",
+            "agent: {id: a, backend: {type: groq, auto_discover_custom_tools: true}}",
+        ),
         ("fallbacks", "agent: {id: a, fallbacks: [m], backend: {type: groq}}"),
         ("weight", "agent: {id: a, weight: 2, backend: {type: groq}}"),
         ("max_rounds", "agent: {id: a, backend: {type: groq}}\norchestrator: {max_rounds: 2}"),

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from massgen_mcp import __version__
 from massgen_mcp.backends.registry import public_backends
 from massgen_mcp.config.variables import AZURE_ENDPOINT, AZURE_VERSION, KNOWN_VARIABLES
-from tests.docs.pages import PAGES, README, ROOT
+from tests.docs.pages import PAGES, README, ROOT, tables
 
 SERVER: dict[str, Any] = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
 VARIABLES: dict[str, dict[str, Any]] = {
@@ -81,6 +81,14 @@ def test_one_version_everywhere() -> None:
     assert newest is not None
     versions = [SERVER["version"], *(package["version"] for package in SERVER["packages"])]
     assert {*versions, project["version"], newest[1]} == {__version__}
+
+
+def test_the_readme_names_every_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    rows = next(table for table in tables(README.read_text(encoding="utf-8")) if table[0][0] == "extra")[1:]
+    assert {name for row in rows for name in re.findall(r"`([\w-]+)`", row[0])} == set(
+        project["optional-dependencies"]
+    )
 
 
 def test_the_readme_proves_who_owns_the_name_in_the_registry() -> None:

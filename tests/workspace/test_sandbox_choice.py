@@ -70,7 +70,7 @@ async def test_nothing_is_chosen_where_nothing_works(tmp_path: Path, version: in
         "command tool unavailable: no sandbox works here (bwrap: not installed; landlock: "
     )
     assert reason in str(found)
-    assert "set sandbox: off (operator flag --allow-unsandboxed-commands)" in str(found)
+    assert "set sandbox: off in the team file" in str(found)
 
 
 async def test_windows_is_refused_and_a_mac_without_its_sandbox_too() -> None:
