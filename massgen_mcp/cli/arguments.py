@@ -20,10 +20,11 @@ from massgen_mcp.cli.codes import ExitCode
 
 __all__ = ["COMMANDS", "parse"]
 
-COMMANDS = ("ask", "serve", "validate", "backends", "runs", "trust")
+COMMANDS = ("ask", "serve", "validate", "backends", "runs", "usage", "doctor", "token", "trust")
 
 _TASKS = ("research", "coding", "analysis", "cheap", "private")
 _MOST_RUNS = 10_000
+_HIGHEST_PORT = 65_535
 _COMMAND_LIKE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -83,6 +84,9 @@ def _parser() -> _Parser:
     _validate(_command(commands, "validate", "say everything that is wrong with a team file", *_VALIDATE))
     _backends(_command(commands, "backends", "which backends and teams are ready, and why not", *_BACKENDS))
     _runs(_command(commands, "runs", "list, show, cancel and delete runs", *_RUNS))
+    _usage(_command(commands, "usage", "what runs have used and cost", *_USAGE))
+    _doctor(_command(commands, "doctor", "what is missing or wrong here, and how to mend it", *_DOCTOR))
+    _token(_command(commands, "token", "who may use a server over HTTP: add, list, revoke", *_TOKEN))
     _trust(_command(commands, "trust", "let a server use the team files of a folder", *_TRUST))
     return parser
 
@@ -97,7 +101,11 @@ _ASK = (
     "Exit codes: 0 answer; 1 configuration; 2 no answer; 3 a deadline or budget left a partial answer;",
     "4 interrupted. Ctrl-C stops the run and shows the best answer so far; a second one quits.",
 )
-_SERVE = ("massgen-mcp serve",)
+_SERVE = (
+    "massgen-mcp serve                                  for a host on this machine, on stdin and stdout",
+    "massgen-mcp serve --http                           for this machine; its token is shown once",
+    "massgen-mcp serve --http --tokens --behind-proxy --allowed-host massgen.example.com",
+)
 _VALIDATE = (
     "massgen-mcp validate team.yaml",
     "massgen-mcp validate --strict --json fast",
@@ -110,6 +118,19 @@ _BACKENDS = (
 _RUNS = (
     "massgen-mcp runs list",
     "massgen-mcp runs show 20261122-0241-k7f3qx --answers",
+)
+_USAGE = (
+    "massgen-mcp usage                                  the last 30 days, by backend",
+    "massgen-mcp usage --days 1 --by team",
+)
+_DOCTOR = (
+    "massgen-mcp doctor",
+    "massgen-mcp doctor --bundle report.zip             for a bug report, without keys and answers",
+)
+_TOKEN = (
+    "massgen-mcp token add anna --teams fast,code --usd-per-day 5 --runs 2",
+    "massgen-mcp token list",
+    "massgen-mcp token revoke anna",
 )
 _TRUST = ("massgen-mcp trust .massgen",)
 
@@ -159,7 +180,30 @@ def _ask(command: argparse.ArgumentParser) -> None:
 def _serve(command: argparse.ArgumentParser) -> None:
     command.add_argument("--http", action="store_true", help="serve Streamable HTTP instead of stdio")
     command.add_argument("--host", default="127.0.0.1", help="with --http: the address (default: 127.0.0.1)")
-    command.add_argument("--port", type=int, default=8765, help="with --http: the port (default: 8765)")
+    command.add_argument("--port", type=_port, default=8765, help="with --http: the port (default: 8765)")
+    command.add_argument(
+        "--tokens",
+        metavar="FILE",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        help="with --http: named tokens, see `massgen-mcp token` (without FILE: those of the state folder)",
+    )
+    command.add_argument(
+        "--allowed-host",
+        metavar="NAME[:PORT]",
+        dest="allowed_hosts",
+        action="append",
+        default=[],
+        help="with --http: a name that people call the server by, beside its address; may be repeated",
+    )
+    command.add_argument(
+        "--tls-cert", metavar="FILE", type=Path, help="with --http: speak TLS; PEM, the chain"
+    )
+    command.add_argument("--tls-key", metavar="FILE", type=Path, help="the key of --tls-cert; PEM")
+    command.add_argument(
+        "--behind-proxy", action="store_true", help="with --http: a proxy in front speaks TLS with callers"
+    )
     _roots(command)
     _config_dirs(command)
 
@@ -207,6 +251,56 @@ def _runs(command: _Parser) -> None:
     prune.add_argument(
         "--days", metavar="N", type=_days, default=30.0, help="those over for so long (default: 30)"
     )
+
+
+def _token(command: _Parser) -> None:
+    actions = command.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    add = _command(actions, "add", "make a token for somebody and print it, once", _TOKEN[0])
+    add.add_argument("name", metavar="NAME", help="whose it is: a-z, 0-9, `.`, `_` and `-`")
+    add.add_argument(
+        "--teams", metavar="A,B", type=_names, default=(), help="only these teams; the first is the default"
+    )
+    add.add_argument("--usd-per-day", metavar="X", type=_positive, help="spend at most this a day (UTC)")
+    add.add_argument("--runs", metavar="N", type=_count, help="at most this many runs at once")
+    listing = _command(actions, "list", "every token's name and limits", _TOKEN[1])
+    listing.add_argument("--json", action="store_true", help="print them as data")
+    revoke = _command(actions, "revoke", "make a token useless, in servers that run, too", _TOKEN[2])
+    revoke.add_argument("name", metavar="NAME")
+    for action in (add, listing, revoke):
+        action.add_argument(
+            "--tokens", metavar="FILE", type=Path, help="the file (default: tokens.json in the state folder)"
+        )
+
+
+def _usage(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--days", metavar="N", type=_positive, default=30.0, help="so many, with today (default: 30)"
+    )
+    command.add_argument(
+        "--by",
+        choices=("backend", "model", "team", "user", "day"),
+        default="backend",
+        help="default: backend",
+    )
+    command.add_argument("--json", action="store_true", help="print it as data")
+
+
+def _doctor(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print what was found as data")
+    command.add_argument(
+        "--bundle", metavar="FILE", type=Path, help="write a new zip file with it, for a bug report"
+    )
+    command.add_argument(
+        "--run", metavar="RUN_ID", help="with --bundle: the run to put into it (default: the latest)"
+    )
+    command.add_argument("--log", metavar="FILE", type=Path, help="with --bundle: add the end of this log")
+    command.add_argument(
+        "--with-texts",
+        action="store_true",
+        help="with --bundle: the run's questions, answers and errors, too",
+    )
+    _roots(command)
+    _config_dirs(command)
 
 
 def _trust(command: argparse.ArgumentParser) -> None:
@@ -265,6 +359,19 @@ def _positive(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _HIGHEST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names, as fast,code")
+    return names
 
 
 def _days(text: str) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from massgen_mcp.errors import JournalError
 
-__all__ = ["FILE", "explain", "prepare"]
+__all__ = ["FILE", "explain", "network_file_system", "prepare"]
 
 FILE = "journal.db"
 
@@ -83,7 +83,16 @@ def explain(folder: Path, error: sqlite3.Error | OSError) -> JournalError:
     else:
         primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
         cause = _SQLITE_CAUSES.get(primary, str(error))
+        if primary == sqlite3.SQLITE_CANTOPEN and _is_read_only(folder):
+            cause = _SYSTEM_CAUSES[errno.EROFS]  # which SQLite does not tell from a missing file
     return JournalError(f"The journal in {folder} can't be used: {cause} ({error}). {_REMEDY}")
+
+
+def _is_read_only(folder: Path) -> bool:
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except (AttributeError, OSError):  # not on Windows; or it is gone
+        return False
 
 
 def prepare(folder: Path, *, mounts: Path) -> Path:
@@ -143,9 +152,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def network_file_system(folder: Path, mounts: Path) -> str:
+    """The kind of network file system that a folder lies on; empty if it lies on a disk of this machine."""
+    if str(folder).startswith("\\\\"):
+        return "a Windows share"
+    kind = _file_system(folder, mounts)
+    return kind if kind in _NETWORK else ""
+
+
 def _refuse_network(folder: Path, mounts: Path) -> None:
-    kind = "a Windows share" if str(folder).startswith("\\\\") else _file_system(folder, mounts)
-    if kind == "a Windows share" or kind in _NETWORK:
+    if kind := network_file_system(folder, mounts):
         raise JournalError(
             f"The journal can't be kept in {folder}: it is on a network file system ({kind}), "
             f"where SQLite's log may lose data. {_REMEDY}"

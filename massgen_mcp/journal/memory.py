@@ -36,8 +36,10 @@ class MemoryJournal:
         self._runs: dict[str, _Run] = {}
         self._closed = False
 
-    async def begin(self, run_id: str, *, question: str, team: str, body: Mapping[str, Any]) -> MemoryRunLog:
-        """Create a run: its row and its `RunStarted` record with `body`.
+    async def begin(
+        self, run_id: str, *, question: str, team: str, body: Mapping[str, Any], user: str = ""
+    ) -> MemoryRunLog:
+        """Create a run of a user's: its row and its `RunStarted` record with `body`.
 
         Raises:
             JournalError: there is such a run, or `body` is not JSON.
@@ -54,6 +56,7 @@ class MemoryJournal:
             started=now,
             owner=self._owner,
             heartbeat=now,
+            user=user,
         )
         run = _Run(row)
         self._add(run, "RunStarted", body, now)
@@ -142,17 +145,24 @@ class MemoryJournal:
         """
         return self._seen(self._find(run_id))
 
-    async def rows(self, *, limit: int = 20, before: float | None = None) -> Sequence[RunRow]:
+    async def rows(
+        self, *, limit: int = 20, before: float | None = None, user: str | None = None
+    ) -> Sequence[RunRow]:
         """The latest runs, newest first; `before` is the `started` of the last row seen."""
         # Of runs begun at the same moment the later one counts as newer.
         numbered = enumerate(self._runs.values())
         newest = sorted(numbered, key=lambda pair: (pair[1].row.started, pair[0]), reverse=True)
-        found = [self._seen(run) for _, run in newest if before is None or run.row.started < before]
+        found = [
+            self._seen(run)
+            for _, run in newest
+            if (before is None or run.row.started < before) and user in (None, run.row.user)
+        ]
         return found[:limit]
 
-    async def spent(self, since: float) -> float:
+    async def spent(self, since: float, *, user: str | None = None) -> float:
         """US dollars of all runs begun since then."""
-        return sum(run.row.cost_usd for run in self._runs.values() if run.row.started >= since)
+        rows = [run.row for run in self._runs.values() if user in (None, run.row.user)]
+        return sum(row.cost_usd for row in rows if row.started >= since)
 
     async def activities(self, run_id: str) -> Mapping[str, str]:
         """What each agent of a live run is doing now.

@@ -44,7 +44,7 @@ __all__ = [
 
 _ROW = (
     "SELECT run_id, state, question, team, started, ended, pid, host, process_started, heartbeat, "
-    "cancel_requested, cost_usd FROM runs"
+    "cancel_requested, cost_usd, user_name FROM runs"
 )
 
 
@@ -63,7 +63,7 @@ class Draft:
 
 
 def insert_run(
-    connection: sqlite3.Connection, draft: Draft, *, question: str, team: str, owner: Owner
+    connection: sqlite3.Connection, draft: Draft, *, question: str, team: str, owner: Owner, user: str
 ) -> int:
     """A new run with its first record. Returns its number.
 
@@ -73,9 +73,9 @@ def insert_run(
     try:
         cursor = connection.execute(
             "INSERT INTO runs "
-            "(run_id, state, question, team, started, pid, host, process_started, heartbeat) "
-            "VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?)",
-            (draft.run_id, question, team, draft.at, owner.pid, owner.host, owner.started, draft.at),
+            "(run_id, state, question, team, started, pid, host, process_started, heartbeat, user_name) "
+            "VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?, ?)",
+            (draft.run_id, question, team, draft.at, owner.pid, owner.host, owner.started, draft.at, user),
         )
     except sqlite3.IntegrityError as error:
         raise already_there(draft.run_id) from error
@@ -275,18 +275,20 @@ def read_row(connection: sqlite3.Connection, run_id: str, *, now: float) -> RunR
 
 
 def read_rows(
-    connection: sqlite3.Connection, *, limit: int, before: float | None, now: float
+    connection: sqlite3.Connection, *, limit: int, before: float | None, user: str | None, now: float
 ) -> Sequence[RunRow]:
-    """The latest runs, newest first."""
+    """The latest runs, newest first; with `user` those of one user."""
     rows = connection.execute(
-        f"{_ROW} WHERE ? IS NULL OR started < ? ORDER BY started DESC, number DESC LIMIT ?",
-        (before, before, limit),
+        f"{_ROW} WHERE (? IS NULL OR started < ?) AND (? IS NULL OR user_name = ?) "
+        "ORDER BY started DESC, number DESC LIMIT ?",
+        (before, before, user, user, limit),
     )
     return [_row(row, now) for row in rows]
 
 
 def _row(row: tuple[Any, ...], now: float) -> RunRow:
-    run_id, state, question, team, started, ended, pid, host, process_started, heartbeat, cancel, cost = row
+    run_id, state, question, team, started, ended, *process, heartbeat, cancel, cost, user = row
+    pid, host, process_started = process
     owner = Owner(pid=pid, host=host, started=process_started)
     if state == "running" and is_gone(owner, heartbeat=heartbeat, now=now):
         state = "interrupted"
@@ -301,13 +303,15 @@ def _row(row: tuple[Any, ...], now: float) -> RunRow:
         heartbeat=heartbeat,
         cancel_requested=cancel,
         cost_usd=cost,
+        user=user,
     )
 
 
-def spent(connection: sqlite3.Connection, *, since: float) -> float:
-    """US dollars of all runs begun since then."""
+def spent(connection: sqlite3.Connection, *, since: float, user: str | None) -> float:
+    """US dollars of all runs begun since then; with `user` of those of one user."""
     total: float = connection.execute(
-        "SELECT total(cost_usd) FROM runs WHERE started >= ?", (since,)
+        "SELECT total(cost_usd) FROM runs WHERE started >= ? AND (? IS NULL OR user_name = ?)",
+        (since, user, user),
     ).fetchone()[0]
     return total
 

@@ -100,6 +100,8 @@ class RunRow:
     """The reason, once some process has asked the owner to stop."""
     cost_usd: float = 0.0
     """US dollars of its replies so far, as far as prices are known; once it is finished, its total."""
+    user: str = ""
+    """Whose run it is, where several share a server; empty: the operator's own."""
 
 
 class RunLog(Protocol):
@@ -143,8 +145,10 @@ class RunLog(Protocol):
 class Journal(Protocol):
     """A store of runs. One per state folder, shared by processes."""
 
-    async def begin(self, run_id: str, *, question: str, team: str, body: Mapping[str, Any]) -> RunLog:
-        """Create a run: its row and its `RunStarted` record with `body`."""
+    async def begin(
+        self, run_id: str, *, question: str, team: str, body: Mapping[str, Any], user: str = ""
+    ) -> RunLog:
+        """Create a run of a user's: its row and its `RunStarted` record with `body`."""
         ...
 
     async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[Record]:
@@ -165,12 +169,20 @@ class Journal(Protocol):
         """
         ...
 
-    async def rows(self, *, limit: int = 20, before: float | None = None) -> Sequence[RunRow]:
-        """The latest runs, newest first; `before` is the `started` of the last row seen."""
+    async def rows(
+        self, *, limit: int = 20, before: float | None = None, user: str | None = None
+    ) -> Sequence[RunRow]:
+        """The latest runs, newest first; `before` is the `started` of the last row seen.
+
+        With `user` those of one user; else everybody's.
+        """
         ...
 
-    async def spent(self, since: float) -> float:
-        """US dollars of all runs begun since then (seconds since the epoch), whoever drove them."""
+    async def spent(self, since: float, *, user: str | None = None) -> float:
+        """US dollars of all runs begun since then (seconds since the epoch), whoever drove them.
+
+        With `user` of the runs of one user.
+        """
         ...
 
     async def activities(self, run_id: str) -> Mapping[str, str]:

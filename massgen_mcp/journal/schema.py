@@ -86,6 +86,7 @@ MIGRATIONS: Sequence[Migration] = (
     ) WITHOUT ROWID;
     """,
     _costs_into_rows,
+    "ALTER TABLE runs ADD COLUMN user_name TEXT NOT NULL DEFAULT ''",
 )
 """In order; a file's version is how many of them it has seen. Never edited, only added to."""
 

@@ -80,8 +80,10 @@ class SqliteJournal:
         """Transactions committed so far; under load far fewer than records."""
         return self._writer.transactions
 
-    async def begin(self, run_id: str, *, question: str, team: str, body: Mapping[str, Any]) -> SqliteRunLog:
-        """Create a run: its row and its `RunStarted` record with `body`.
+    async def begin(
+        self, run_id: str, *, question: str, team: str, body: Mapping[str, Any], user: str = ""
+    ) -> SqliteRunLog:
+        """Create a run of a user's: its row and its `RunStarted` record with `body`.
 
         Raises:
             JournalError: it could not be written, or there is such a run.
@@ -96,7 +98,9 @@ class SqliteJournal:
 
         def insert(connection: sqlite3.Connection) -> int:
             self._refuse_removed()
-            return queries.insert_run(connection, draft, question=headline, team=team, owner=self._owner)
+            return queries.insert_run(
+                connection, draft, question=headline, team=team, owner=self._owner, user=user
+            )
 
         try:
             await self._writer.do(partial(log.create, insert=insert), done=log.created)
@@ -130,14 +134,16 @@ class SqliteJournal:
         """
         return await self._reader.do(partial(queries.read_row, run_id=run_id, now=self._clock.now()))
 
-    async def rows(self, *, limit: int = 20, before: float | None = None) -> Sequence[RunRow]:
+    async def rows(
+        self, *, limit: int = 20, before: float | None = None, user: str | None = None
+    ) -> Sequence[RunRow]:
         """The latest runs, newest first; `before` is the `started` of the last row seen."""
-        now = self._clock.now()
-        return await self._reader.do(partial(queries.read_rows, limit=limit, before=before, now=now))
+        look = partial(queries.read_rows, limit=limit, before=before, user=user, now=self._clock.now())
+        return await self._reader.do(look)
 
-    async def spent(self, since: float) -> float:
+    async def spent(self, since: float, *, user: str | None = None) -> float:
         """US dollars of all runs begun since then, whoever drove them."""
-        return await self._reader.do(partial(queries.spent, since=since))
+        return await self._reader.do(partial(queries.spent, since=since, user=user))
 
     async def activities(self, run_id: str) -> Mapping[str, str]:
         """What each agent of a live run is doing now.

@@ -218,6 +218,12 @@ class _Fold:
                 self._agents[name] = _Agent(
                     name, backend=_text(backend, "type"), model=_text(backend, "model")
                 )
+        for member in (_mapping(item) for item in _items(record.body.get("agents"))):
+            # What was asked is named here, too, where there is no team file that the run was made from.
+            if name := _text(member, "id"):
+                agent = self._agents.setdefault(name, _Agent(name))
+                agent.backend = agent.backend or _text(member, "backend")
+                agent.model = agent.model or _text(member, "model")
         for name, label in labels.items():
             self._agents.setdefault(name, _Agent(name)).label = str(label)
 

@@ -4,6 +4,7 @@ from massgen_mcp.runs.ask import Allowance, Ask
 from massgen_mcp.runs.handle import RunHandle
 from massgen_mcp.runs.manager import Runs
 from massgen_mcp.runs.result import RunResult
+from massgen_mcp.runs.users import User
 from massgen_mcp.runs.world import ResolvedTeam, Teams, World
 
-__all__ = ["Allowance", "Ask", "ResolvedTeam", "RunHandle", "RunResult", "Runs", "Teams", "World"]
+__all__ = ["Allowance", "Ask", "ResolvedTeam", "RunHandle", "RunResult", "Runs", "Teams", "User", "World"]

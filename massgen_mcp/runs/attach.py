@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import mimetypes
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from massgen_mcp.config.agent_tools import OWN_PREFIXES, SHELL_TOOL, AgentTools
+from massgen_mcp.config.check_custom import media_functions
 from massgen_mcp.errors import RequestRefused
+from massgen_mcp.messages import Image
+from massgen_mcp.runs.made import GIVEN
 from massgen_mcp.runs.material import Given, Material
 from massgen_mcp.team.spec import AgentSpec, Attached, Equipment
 from massgen_mcp.tools.filters import Candidate, NameLists, choose
 from massgen_mcp.workspace.areas import context_name
 from massgen_mcp.workspace.context import Context
 
-__all__ = ["Seated", "attach"]
+__all__ = ["Seated", "attach", "named_images"]
 
 _READ = "read_file"
 _GROUPS = tuple(prefix.removeprefix("mcp__").removesuffix("__") for prefix in OWN_PREFIXES)
@@ -66,8 +70,8 @@ def attach(
     contexts = dict(equipment.contexts)
     texts: dict[str, str] = {}
     for agent in seeing:
-        reads = bool(material.contexts) and _reads(agent, equipment)
-        texts[agent.id] = _text(material, reads=reads)
+        reads = bool(material.contexts) and _reads(agent, equipment, material.contexts)
+        texts[agent.id] = _text(material, reads=reads, blind=not agent.info.image_input)
         if reads:
             contexts[agent.id] = _with(contexts.get(agent.id, ()), material.contexts, project)
     warnings = [f"Sat out since their models can't see images: {', '.join(blind)}."] if blind else []
@@ -85,24 +89,30 @@ def attach(
 
 def _with(contexts: Sequence[Context], paths: Sequence[Path], project: Path | None) -> tuple[Context, ...]:
     """What an agent sees of the project, with these paths. What it sees already keeps its rights."""
-    held = [Path(os.path.realpath(context.path)) for context in contexts]
-    new = [
-        path for path in paths if not any(Path(os.path.realpath(path)).is_relative_to(one) for one in held)
-    ]
+    new = _unseen(contexts, paths)
     return (*contexts, *(Context(path=path, name=context_name(str(path), project)) for path in new))
 
 
+def _unseen(contexts: Sequence[Context], paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Those of the paths that lie in none of the contexts."""
+    held = [Path(os.path.realpath(context.path)) for context in contexts]
+    real = {path: Path(os.path.realpath(path)) for path in paths}
+    return tuple(path for path in paths if not any(real[path].is_relative_to(one) for one in held))
+
+
 def _sees(agent: AgentSpec, equipment: Equipment) -> bool:
-    tools = equipment.tools.get(agent.id)
-    return agent.info.image_input or (tools is not None and tools.enable_multimodal_tools)
-
-
-def _reads(agent: AgentSpec, equipment: Equipment) -> bool:
-    """Whether it has something that reads files, after its filters."""
     tools = equipment.tools.get(agent.id, AgentTools())
-    sees = bool(tools.cwd or tools.enable_mcp_command_line or agent.id in equipment.contexts)
+    looks = tools.enable_multimodal_tools or "understand_image" in media_functions(tools)
+    return agent.info.image_input or looks
+
+
+def _reads(agent: AgentSpec, equipment: Equipment, paths: Sequence[Path]) -> bool:
+    """Whether it has something that reads these files, after its filters."""
+    tools = equipment.tools.get(agent.id, AgentTools())
     if agent.info.kind == "runtime":
-        return agent.id in equipment.contexts or (sees and not tools.exclude_file_operation_mcps)
+        # Its own tools see folders of the project as a whole, and no single file of one.
+        return not _unseen(equipment.contexts.get(agent.id, ()), paths)
+    sees = bool(tools.cwd or tools.enable_mcp_command_line or agent.id in equipment.contexts)
     names = [_READ] * (sees and not tools.exclude_file_operation_mcps)
     names += [SHELL_TOOL] * tools.enable_mcp_command_line
     lists = NameLists(allowed=tools.allowed_tools, refused=tools.refused)
@@ -110,12 +120,23 @@ def _reads(agent: AgentSpec, equipment: Equipment) -> bool:
     return bool(choose(own, lists, optional=True).names)
 
 
-def _text(material: Material, *, reads: bool) -> str:
+def named_images(images: Sequence[Image]) -> tuple[tuple[str, Image], ...]:
+    """What came to be seen, under its path in the workspace of an agent whose model can't see."""
+    return tuple(
+        (f"{GIVEN}/{number}{mimetypes.guess_extension(image.mime) or ''}", image)
+        for number, image in enumerate(images, 1)
+    )
+
+
+def _text(material: Material, *, reads: bool, blind: bool) -> str:
     """The files as an agent is shown them: what it can read by itself is only listed."""
     parts = [_whole(file) for file in material.files if not (reads and file.path is not None)]
     listing = material.listing()
     where = "They lie below project/." if reads else ""
-    return "\n\n".join(part for part in (listing, where, *parts) if part)
+    pictures = named_images([picture.image for picture in material.images]) if blind else ()
+    names = zip((picture.name for picture in material.images), pictures, strict=False)
+    shown = "\n".join(f"- {path} ({name}), in your workspace" for name, (path, _) in names)
+    return "\n\n".join(part for part in (listing, where, *parts, shown) if part)
 
 
 def _whole(file: Given) -> str:

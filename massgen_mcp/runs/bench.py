@@ -26,6 +26,8 @@ __all__ = ["Bench", "Planning", "Source", "Work"]
 
 _NOTES = 5
 """Files that are named when they could not be kept with an answer."""
+_WRITE_NOW = "You may write to project/ now: make the changes there, not only in your answer."
+_RUN_NOW = "Tools that were only planned before run now: make the calls that are needed."
 _GROUPS = tuple(prefix.removeprefix("mcp__").removesuffix("__") for prefix in OWN_PREFIXES)
 
 
@@ -97,6 +99,20 @@ class Bench:
     def workspace(self) -> Path | None:
         """The agent's own folder."""
         return self.work.areas.workspace.host if self.work else None
+
+    @property
+    def presenting(self) -> str:
+        """What the presenter is told beside its task."""
+        project = self.work.areas.project if self.work else ()
+        parts = [_WRITE_NOW] if any(not area.refusal for area in project) else []
+        if self.planning is not None and self.specs:
+            parts.append(_RUN_NOW)
+        return " ".join(parts)
+
+    @property
+    def hidden(self) -> tuple[Path, ...]:
+        """What keeps keys in the project."""
+        return self.work.areas.keys if self.work else ()
 
     @property
     def warnings(self) -> tuple[str, ...]:

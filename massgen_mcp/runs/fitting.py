@@ -17,13 +17,15 @@ from massgen_mcp.config.check_custom import custom_functions
 from massgen_mcp.config.servers import McpServer
 from massgen_mcp.engine import Board, Member
 from massgen_mcp.errors import BackendError, MassgenError
+from massgen_mcp.runs.attach import named_images
 from massgen_mcp.runs.bench import Bench, Planning, Source, Work
 from massgen_mcp.runs.media import Studio, wants_media
+from massgen_mcp.runs.servers import entry_of, names_workspace, spill_to
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team.spec import AgentSpec, Charge, TeamSpec, Tell
 from massgen_mcp.team.workflow import WORKFLOW_TOOLS
 from massgen_mcp.tools.custom.tools import CustomTools
-from massgen_mcp.tools.downstream.entry import Entry, Outside, PackageCache, Spill
+from massgen_mcp.tools.downstream.entry import Outside, PackageCache
 from massgen_mcp.tools.downstream.tools import DownstreamTools, SharedServers
 from massgen_mcp.tools.files import FileTools
 from massgen_mcp.tools.filters import NameLists
@@ -39,10 +41,6 @@ from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable, find_sand
 from massgen_mcp.workspace.writing import write_bytes
 
 __all__ = ["Fitter", "Machine"]
-
-_CWD = "${cwd}"
-_SPILLED = "tool_results"
-"""The folder of a workspace in which results that are too large for a model are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +89,7 @@ class Fitter:
         equipment = self._spec.equipment
         tools = equipment.tools.get(agent.id, AgentTools())
         tell = partial(self._tell, agent.id)
-        work = self._work(agent, tools, stack)
+        work = await self._work(agent, tools, stack)
         own: list[Source] = []
         bench = Bench(
             agent=agent.id,
@@ -137,27 +135,35 @@ class Fitter:
         bench.notes += found.warnings
         return found
 
-    def _work(self, agent: AgentSpec, tools: AgentTools, stack: AsyncExitStack) -> Work | None:
+    async def _work(self, agent: AgentSpec, tools: AgentTools, stack: AsyncExitStack) -> Work | None:
         contexts = self._spec.equipment.contexts.get(agent.id, ())
         runs_programs = tools.enable_mcp_command_line or tools.custom_tools or agent.info.kind == "runtime"
-        named = any(_names_workspace(server) for server in tools.mcp_servers)
+        named = any(names_workspace(server) for server in tools.mcp_servers)
         if not (tools.cwd or contexts or runs_programs or named or wants_media(tools)):
             return None
-        name = tools.cwd if tools.cwd and not Path(tools.cwd).is_absolute() else "workspace"
         try:
-            workspace = self._folder.workspace(self._labels[agent.id], name)
-            areas = Areas(workspace, contexts)
+            areas = await anyio.to_thread.run_sync(self._areas, agent, tools.cwd)
         except (PathRefused, OSError) as error:
             raise _unavailable(f"it can't have its folders: {error}") from error
         stack.callback(areas.close)
         return Work(folder=self._folder, areas=areas)
 
+    def _areas(self, agent: AgentSpec, cwd: str | None) -> Areas:
+        name = cwd if cwd and not Path(cwd).is_absolute() else "workspace"
+        workspace = self._folder.workspace(self._labels[agent.id], name)
+        areas = Areas(workspace, self._spec.equipment.contexts.get(agent.id, ()))
+        areas.look_for_keys()
+        if not agent.info.image_input:
+            for path, image in named_images(self._spec.attached.images):
+                write_bytes(areas, path, image.data)
+        return areas
+
     async def _fit_work(
         self, bench: Bench, own: list[Source], agent: AgentSpec, tools: AgentTools, work: Work
     ) -> None:
         """What works on the agent's files: our file tools and the shell, where it brings none of its own."""
-        bench.readable = (self._folder.temporary, *(area.host for area in work.areas.project))
-        # A runtime's own tools hold its workspace alone, so what it may write of the project is written by ours.
+        bench.readable = (self._folder.temporary, *map(_host, work.areas.project))
+        # A runtime's own tools write in its workspace alone: in the project it writes with ours.
         native = _built_in(agent.info, Capability.FILESYSTEM) and not _writes(work.areas.project)
         if not native and not tools.exclude_file_operation_mcps and _wants_files(tools, work):
             files = FileTools(work.areas)
@@ -241,7 +247,7 @@ class Fitter:
     ) -> DownstreamTools:
         beside = self._spec.equipment.beside
         return DownstreamTools(
-            [_entry(server, workspace=bench.workspace, beside=beside) for server in servers],
+            [entry_of(server, workspace=bench.workspace, beside=beside) for server in servers],
             self._outside(self._labels[agent.id], tell, bench.work),
             shared=self._shared,
             reserved=_taken(own),
@@ -257,7 +263,7 @@ class Fitter:
             clock=self._machine.clock,
             workspace=work.areas.workspace.host if work else None,
             tell=tell,
-            spill=_spill(work.areas) if work else None,
+            spill=spill_to(work.areas) if work else None,
             redact=self._machine.secrets.redact,
         )
 
@@ -304,10 +310,15 @@ def _wants_files(tools: AgentTools, work: Work) -> bool:
 # How programs find what the file tools call project/.
 
 
+def _host(area: Area) -> Path:
+    """What is seen of the project there: a folder, or one file alone."""
+    return area.host / area.only if area.only else area.host
+
+
 def _base_of(area: Area) -> Path | None:
     """The folder that `project` stands for in this area's name; None where its path has other names."""
     names = Path(area.prefix).parts[1:]
-    host = area.host / area.only if area.only else area.host
+    host = _host(area)
     return (
         Path(*host.parts[: len(host.parts) - len(names)])
         if host.parts[-len(names) :] == names or not names
@@ -327,64 +338,5 @@ def _in_commands(project: Sequence[Area]) -> str:
         return f"{words}."
     if _base(project) is not None:
         return f"{words}, and {PROJECT}/ is $PROJECT."
-    places = (f"{area.prefix} is {area.host / area.only if area.only else area.host}" for area in project)
+    places = (f"{area.prefix} is {_host(area)}" for area in project)
     return f"{words}; {'; '.join(places)}."
-
-
-# Servers.
-
-
-def _spill(areas: Areas) -> Spill:
-    """Keeps what is too large for a model in the agent's workspace."""
-    count = iter(range(1, 10_000))
-
-    async def spill(name: str, data: bytes) -> str:
-        path = f"{_SPILLED}/{next(count)}-{name}"
-        try:
-            await anyio.to_thread.run_sync(write_bytes, areas, path, data)
-        except (PathRefused, OSError) as error:
-            return f"no file, since it could not be written: {error}"
-        return path
-
-    return spill
-
-
-def _texts(server: McpServer) -> tuple[str, ...]:
-    args = (word.get_secret_value() for word in (*server.args, *server.env.values()))
-    return (server.command or "", server.cwd or "", *args)
-
-
-def _names_workspace(server: McpServer) -> bool:
-    return any(_CWD in text for text in _texts(server))
-
-
-def _entry(server: McpServer, *, workspace: Path | None, beside: Path | None) -> Entry:
-    """An entry of a team file with everything looked up."""
-
-    def put(text: str) -> str:
-        return text.replace(_CWD, str(workspace)) if workspace is not None else text
-
-    command = ()
-    if server.command is not None:
-        command = (put(server.command), *(put(word.get_secret_value()) for word in server.args))
-    cwd = None
-    if server.cwd is not None:
-        cwd = Path(put(server.cwd))
-        cwd = cwd if cwd.is_absolute() else (beside or Path.cwd()) / cwd
-    return Entry(
-        name=server.name,
-        command=command,
-        url=server.url.get_secret_value() if server.url else "",
-        environ=tuple((name, put(value.get_secret_value())) for name, value in server.env.items()),
-        headers=tuple((name, value.get_secret_value()) for name, value in server.headers.items()),
-        cwd=cwd,
-        timeout=server.timeout,
-        lists=NameLists(
-            allowed=server.allowed_tools,
-            refused=tuple(dict.fromkeys((*server.disallowed_tools, *server.exclude_tools))),
-        ),
-        sandbox=server.sandbox,
-        # One that works in an agent's folder is that agent's alone.
-        stateless=server.stateless and not _names_workspace(server),
-        side_effects=tuple(server.side_effects.items()),
-    )

@@ -35,8 +35,8 @@ class RunHandle:
         self.result: RunResult | None = None
         self.queue = anyio.CancelScope()
         """Cancelled to leave the queue for a place."""
-        self.queued = False
-        """Whether the run waits for others to end before it may begin."""
+        self.queued = ""
+        """What the run waits for before it may begin; empty once it has begun."""
         self._usual = usual_seconds
         self._over = anyio.Event()
         self.waiting = 0
@@ -60,7 +60,7 @@ class RunHandle:
             return self.result
         if self.queued:
             return running_result(
-                self.run, team=self.team, eta=None, warnings=self.warnings, phase="waiting for other runs"
+                self.run, team=self.team, eta=None, warnings=self.warnings, phase=self.queued
             )
         eta = None if self._usual is None else round(max(1.0, self._usual - self.run.seconds))
         return running_result(self.run, team=self.team, eta=eta, warnings=self.warnings)
@@ -84,8 +84,7 @@ class RunHandle:
     def cancel(self, reason: str) -> None:
         """Ask the run to stop; it ends with the best answer so far. Wait for it to have that."""
         self.run.cancel(reason)
-        if self.queued:
-            self.queue.cancel()
+        self.queue.cancel()  # which the run has left once it has begun
 
     @contextmanager
     def listen(self) -> Generator[Listener]:

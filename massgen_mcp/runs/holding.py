@@ -20,9 +20,11 @@ class Holding:
         self._environ = environ
         self._known = anyio.Event()
         self._words = ""
+        self._begun = False
 
     async def find_out(self) -> None:
         """Try the sandboxes, once."""
+        self._begun = True
         try:
             sandbox = await find_sandbox(self._environ)
             self._words = f"{sandbox.level}: {sandbox.why}" if sandbox.why else sandbox.level
@@ -31,7 +33,9 @@ class Holding:
         self._known.set()
 
     async def words(self) -> str:
-        """The level in force and what it does not hold; after a moment, that it is still being tried."""
+        """The level in force and what it does not hold. A trial under way is waited for only a moment."""
+        if not self._begun:
+            await self.find_out()
         with anyio.move_on_after(_PATIENCE):
             await self._known.wait()
         return self._words or "being tried; ask again"

@@ -101,11 +101,16 @@ class Lines:
         text = tell(record) if tell else None
         return self._fit(text) if text else None
 
-    def heartbeat(self, now: float) -> str:
-        """Where the run is, for when nothing has happened for a while. `now`: seconds since the epoch."""
+    def heartbeat(self, now: float, *, queued: str = "") -> str:
+        """Where the run is, for when nothing has happened for a while.
+
+        Args:
+            now: seconds since the epoch.
+            queued: what it waits for before it may begin.
+        """
         working = list(self._working)
         if not self._turns:
-            where = "waiting to begin"
+            where = queued or "waiting to begin"
         elif any(kind in {_PRESENT, _SYNTHESIZE} for kind in self._working.values()):
             return self._fit(f"{working[0]} writes the final answer{self._so_far(now)}")
         elif self._ballot:

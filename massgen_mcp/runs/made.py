@@ -5,29 +5,49 @@ from __future__ import annotations
 import json
 import mimetypes
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from massgen_mcp.errors import RunNotFound
+from massgen_mcp.runs.inline import sniff
 from massgen_mcp.team.spec import ChangedFile, MadeFile
 from massgen_mcp.workspace.beneath import PathRefused, Root
 from massgen_mcp.workspace.names import split
 from massgen_mcp.workspace.run_folder import RUNS, RunFolder
 
-__all__ = ["MOST_BYTES", "MOST_FILES", "keep_changes", "keep_files", "read_change", "read_file"]
+__all__ = [
+    "GIVEN",
+    "MOST_BYTES",
+    "MOST_FILES",
+    "PICTURES",
+    "SPILLED",
+    "keep_changes",
+    "keep_files",
+    "read_change",
+    "read_file",
+]
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one file that is handed on whole."""
 MOST_FILES = 200
 """Files that are listed in a result."""
+SPILLED = "tool_results"
+"""The folder of a workspace in which results that are too large for a model are kept."""
+GIVEN = "given"
+"""That in which pictures that came with the question lie, for models that can't see."""
+PICTURES = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
+"""Kinds that hosts show."""
 _RESULT = "result"
 _CHANGES = "changes.json"
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_UNKNOWN = "application/octet-stream"
 _MOST_DIFFS = 8 * 1024 * 1024
 """Characters of all diffs together that are kept."""
 _BY_THE_WAY = frozenset(
-    {".git", ".mypy_cache", ".pytest_cache", ".venv", "__pycache__", "node_modules", "tool_results"}
+    {".git", ".mypy_cache", ".pytest_cache", ".venv", "__pycache__", "node_modules", GIVEN, SPILLED}
 )
-"""Folders that tools leave behind: kept, and not listed."""
+"""Folders that the agent did not make by itself, or not for anyone: kept, and not listed."""
 
 
 def keep_files(folder: RunFolder, snapshot: str) -> tuple[MadeFile, ...]:
@@ -50,19 +70,23 @@ def keep_files(folder: RunFolder, snapshot: str) -> tuple[MadeFile, ...]:
     )
 
 
-def keep_changes(folder: RunFolder, changes: Iterable[ChangedFile]) -> None:
+def keep_changes(
+    folder: RunFolder, changes: Iterable[ChangedFile], *, redact: Callable[[str], str] = str
+) -> None:
     """Write down how the project was changed."""
     kept: dict[str, str] = {}
     left = _MOST_DIFFS
     for change in changes:
         left -= len(change.diff)
-        kept[change.path] = change.diff if left >= 0 else "(This run's diffs are too large to keep them all.)"
+        kept[change.path] = (
+            redact(change.diff) if left >= 0 else "(This run's diffs are too large to keep them all.)"
+        )
     text = json.dumps(kept, ensure_ascii=False)
     (folder.scratch / _CHANGES).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_file(state: Path, run_id: str, path: str) -> tuple[str, bytes]:
-    """Media type and content of a file that came with a run's answer.
+    """Media type and content of a file that came with a run's answer. Pictures are what their content says.
 
     Raises:
         RunNotFound: the run has no such file, or one that is too large to hand on.
@@ -76,12 +100,14 @@ def read_file(state: Path, run_id: str, path: str) -> tuple[str, bytes]:
             if found.st_size > MOST_BYTES:
                 raise RunNotFound(f"{path[:200]} has {found.st_size:,} bytes: too much to hand on whole.")
             with os.fdopen(os.dup(descriptor), "rb") as file:
-                return _mime(path), file.read()
+                data = file.read()
     except (PathRefused, OSError) as error:
         words = f"Run {run_id} has no file {path[:200]!r}. get_run(detail='files') lists them."
         raise RunNotFound(words) from error
     finally:
         root.close()
+    mime = _mime(path)
+    return (sniff(data) or _UNKNOWN if mime in PICTURES else mime), data
 
 
 def read_change(state: Path, run_id: str, path: str) -> str:
@@ -98,10 +124,10 @@ def read_change(state: Path, run_id: str, path: str) -> str:
 
 
 def _scratch(state: Path, run_id: str) -> Path:
-    if run_id != Path(run_id).name or run_id.startswith("."):
+    if not _RUN.fullmatch(run_id):
         raise RunNotFound(f"There is no run {run_id[:100]!r}.")
     return state / RUNS / run_id / "scratch"
 
 
 def _mime(path: str) -> str:
-    return mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return mimetypes.guess_type(path)[0] or _UNKNOWN

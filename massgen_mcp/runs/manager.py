@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -26,15 +27,17 @@ from massgen_mcp.runs.handle import RunHandle
 from massgen_mcp.runs.made import read_change, read_file
 from massgen_mcp.runs.names import new_run_id
 from massgen_mcp.runs.past import result_of_record, with_warning
+from massgen_mcp.runs.places import Places, load_of
 from massgen_mcp.runs.result import RunResult, TeamInfo
+from massgen_mcp.runs.retention import Retention, prune
 from massgen_mcp.runs.shape import finished_result
+from massgen_mcp.runs.users import User, UserJournal, UserTeams, allowed
 from massgen_mcp.runs.world import ResolvedTeam, Teams, World
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import EventLog, Limits, Ports, TeamRun, TeamSpec
 from massgen_mcp.team.prompts import PROMPTS_VERSION
 from massgen_mcp.team.spec import Attached
 from massgen_mcp.telemetry import run_span
-from massgen_mcp.workspace.run_folder import RunFolder, sweep
 
 __all__ = ["Runs"]
 
@@ -53,7 +56,41 @@ class Runs:
         self._handles: dict[str, RunHandle] = {}
         self._journal: Journal | None = None
         self._opening = anyio.Lock()
-        self._places = anyio.CapacityLimiter(world.max_runs)
+        self._places = Places(runs=world.max_runs, agents=world.max_agents, memory=world.max_memory)
+        self._retention = Retention(
+            state=world.state_dir,
+            keep_days=world.keep_days,
+            clock=world.clock,
+            journal=self.journal,
+        )
+        self._user: User | None = None
+        self._views: dict[str, Runs] = {}
+        self._admission = anyio.Lock()
+
+    def for_user(self, user: User) -> Runs:
+        """The runs as one user has them: only their own, within what they are allowed."""
+        view = self._views.get(user.name)
+        if view is None:
+            view = self._views[user.name] = Runs(self._world, self._tasks)
+            view._places = self._places
+            view._retention = self._retention
+        if view._user != user:
+
+            async def open_journal() -> Journal:
+                return UserJournal(await self.journal(), user.name)
+
+            view._user = user
+            view._world = replace(
+                self._world, teams=UserTeams(self._world.teams, user), open_journal=open_journal
+            )
+        return view
+
+    def _everybodys(self) -> dict[str, RunHandle]:
+        """The runs of this process that may be seen here, those of users included."""
+        found = dict(self._handles)
+        for view in self._views.values():
+            found |= view._handles  # noqa: SLF001 - of this class
+        return found
 
     @property
     def teams(self) -> Teams:
@@ -86,7 +123,9 @@ class Runs:
         """US dollars of all runs on this state folder that began today, UTC, and of those not kept there."""
         now = self._world.clock.now()
         journal = await self.journal()
-        unkept = [handle.journal for handle in self._handles.values() if handle.journal is not journal]
+        journals = [handle.journal for handle in self._everybodys().values()]
+        unkept = [place for place in journals if isinstance(place, MemoryJournal)]
+        unkept = [place for place in unkept if place is not journal]
         return round(sum([await place.spent(now - now % 86_400) for place in (journal, *unkept)]), 6)
 
     async def start(self, ask: Ask) -> RunHandle:
@@ -112,8 +151,28 @@ class Runs:
             equipment=seated.equipment,
             warnings=(*team.warnings, *seated.warnings),
         )
+        async with self._admitted(ask) as ask_within:
+            return await self._launch(ask_within, team, seated.attached)
+
+    @asynccontextmanager
+    async def _admitted(self, ask: Ask) -> AsyncGenerator[Ask]:
+        """The question within what its user may spend; one at a time, so that no two spend the same.
+
+        Raises:
+            RequestRefused: no further run fits. Nothing was spent.
+        """
+        user = self._user
+        if user is None:
+            yield ask
+            return
+        async with self._admission:
+            live = [handle for handle in self._handles.values() if handle.result is None]
+            spent = 0.0 if user.usd_per_day is None else await self._spent_today()
+            yield allowed(user, ask, running=len(live), spent=spent, committed=sum(map(_unspent, live)))
+
+    async def _launch(self, ask: Ask, team: ResolvedTeam, attached: Attached) -> RunHandle:
         random = self._world.random()
-        spec = _spec(ask, team, random, seated.attached)
+        spec = _spec(ask, team, random, attached)
         journal = await self.journal() if team.journalled else self._unkept()
         log, usual = await self._begin(spec, team, random, journal)
         ports = Ports(
@@ -130,6 +189,7 @@ class Runs:
         handle = RunHandle(run, team=info, warnings=list(team.warnings), usual_seconds=usual, journal=journal)
         self._handles[handle.run_id] = handle
         self._tasks.start_soon(self._drive, handle)
+        self._tasks.start_soon(self._retention.tidy)
         return handle
 
     def _unkept(self) -> Journal:
@@ -145,6 +205,10 @@ class Runs:
                     self.secrets.add(key.get_secret_value(), agent.key_name or f"{agent.id}.api_key")
             for name, value in agent.options.extra_headers.items():
                 self.secrets.add(value, f"{agent.id}.{name}")
+        for agent, tools in team.equipment.tools.items():
+            for server in tools.mcp_servers:
+                for name, value in server.secrets:
+                    self.secrets.add(value, f"{agent}.{server.name}.{name}")
 
     def live(self, run_id: str) -> RunHandle | None:
         """The handle of a run of this process, in motion or lately over."""
@@ -203,7 +267,7 @@ class Runs:
         Raises:
             RunNotFound: there is none, or it is too large to hand on.
         """
-        return await anyio.to_thread.run_sync(read_file, self._folders(run_id), run_id, path)
+        return await anyio.to_thread.run_sync(read_file, await self._folders(run_id), run_id, path)
 
     async def change(self, run_id: str, path: str) -> str:
         """How a run changed a file of the project, as a unified diff.
@@ -211,22 +275,25 @@ class Runs:
         Raises:
             RunNotFound: it did not.
         """
-        return await anyio.to_thread.run_sync(read_change, self._folders(run_id), run_id, path)
+        return await anyio.to_thread.run_sync(read_change, await self._folders(run_id), run_id, path)
 
-    def _folders(self, run_id: str) -> Path:
+    async def _folders(self, run_id: str) -> Path:
+        """Where the folders of runs lie, for who may see this run."""
+        if self._user is not None:
+            await (await self.journal_of(run_id)).row(run_id)
         if self._world.state_dir is None:
             raise RunNotFound(f"Run {run_id} has no files.")
         return self._world.state_dir
 
     async def prune(self, days: float) -> Sequence[str]:
         """Delete the runs that have been over for so long, with their files. Returns their ids."""
-        deleted = await (await self.journal()).prune(older_than_days=days)
-        state = self._world.state_dir
-        if state is not None:
-            for run_id in deleted:
-                await anyio.to_thread.run_sync(RunFolder.remove, state, run_id)
-            await anyio.to_thread.run_sync(sweep, state)
-        return deleted
+        now = self._world.clock.now()
+        return await prune(await self.journal(), self._world.state_dir, days, now=now)
+
+    async def tidy(self) -> None:
+        """Delete what is kept no longer, unless that was done today, and what is half deleted."""
+        await self._retention.sweep()
+        await self._retention.tidy()
 
     async def rows(self, *, limit: int = 20, before: float | None = None) -> Sequence[RunRow]:
         """The latest runs, newest first, of every process on this state folder."""
@@ -304,23 +371,28 @@ class Runs:
 
     async def _in_turn(self, handle: RunHandle) -> RunResult:
         """Drive the run once there is a place for it; one that is cancelled while it queues never begins."""
-        handle.queued = self._places.available_tokens <= 0
-        with handle.queue:
-            await self._places.acquire_on_behalf_of(handle)
-        if handle.queue.cancelled_caught:
-            handle.queued = False
-            stopped = handle.status().model_copy(
-                update={"status": "cancelled", "stopped_by": "cancelled", "next": "", "phase": "", "done": ""}
-            )
-            return await _kept(handle, stopped)
-        try:
-            handle.queued = False
-            run = handle.run
+        run = handle.run
+        begun = False
+
+        def queued(words: str) -> None:
+            handle.queued = words
+
+        async with AsyncExitStack() as stack:
+            with handle.queue:
+                await stack.enter_async_context(self._places.place(load_of(run.spec.agents), queued))
+                begun = True
+            if not begun:
+                return await self._never_begun(handle)
             with run_span(run_id=handle.run_id, team=handle.team.name, strategy=run.spec.strategy):
                 ended = await run.drive()
-        finally:
-            self._places.release_on_behalf_of(handle)
         return await _kept(handle, finished_result(run, ended, team=handle.team, warnings=handle.warnings))
+
+    async def _never_begun(self, handle: RunHandle) -> RunResult:
+        handle.queued = ""
+        stopped = handle.status().model_copy(
+            update={"status": "cancelled", "stopped_by": "cancelled", "next": "", "phase": "", "done": ""}
+        )
+        return await _kept(handle, stopped)
 
     def _broken(self, handle: RunHandle, why: str) -> RunResult:
         """The run can't go on although its agents could: say so with everything it has."""
@@ -373,6 +445,12 @@ def _spec(ask: Ask, team: ResolvedTeam, random: Random, attached: Attached) -> T
         equipment=team.equipment,
         config=team.config or {},
     )
+
+
+def _unspent(handle: RunHandle) -> float:
+    """US dollars that a run may still spend."""
+    limit = handle.run.spec.limits.usd
+    return 0.0 if limit is None else max(0.0, limit - (handle.run.budget.spent.cost_usd or 0.0))
 
 
 def _usual_seconds(rows: Sequence[RunRow], team: str) -> float | None:

@@ -62,6 +62,7 @@ async def open_runs(
     home: Path | None = None,
     here: Path | None = None,
     config_folder: Path | None = None,
+    http: bool = False,
 ) -> AsyncGenerator[Runs]:
     """Runs over this machine's files, keys, models and journal, for the time of the block.
 
@@ -77,12 +78,13 @@ async def open_runs(
         home: the user's home folder.
         here: the working folder.
         config_folder: the user's config folder of this program.
+        http: served over HTTP: files may be named from the folders that the operator names, and no others.
     """
     clock = clock or SystemClock()
     settings = read_settings(environ, config_dirs=tuple(config_dirs))
     home, here = home or Path.home(), here or Path.cwd()
     terminal = place == "terminal"
-    open_roots = find_roots(given=roots, environ=environ, cwd=here, home=home)
+    open_roots = find_roots(given=roots, environ=environ, cwd=here, home=home, http=http)
     secrets, pool, prices = Secrets(), Pool(), Prices()
     environment = default_environment(
         environ, home=home, config_folder=config_folder, working_folder=here if terminal else None
@@ -108,7 +110,8 @@ async def open_runs(
         home=home,
         holding=holding,
     )
-    tasks.start_soon(holding.find_out)
+    if not terminal:
+        tasks.start_soon(holding.find_out)
 
     _learn_keys(environment, secrets)
 
@@ -124,6 +127,7 @@ async def open_runs(
             seed=spec.seed,
             workspace=tools.workspace,
             readable=tools.readable,
+            hidden=tools.hidden,
             cache_dir=settings.cache_dir,
             sandbox=spec.sandbox,
         )
@@ -165,9 +169,15 @@ async def open_runs(
         state_dir=settings.state_dir,
         gather=gather_for,
         project=open_roots.first,
+        max_runs=settings.max_runs,
+        max_agents=settings.max_agents,
+        max_memory=settings.max_memory,
+        keep_days=settings.keep_days,
         secrets=secrets,
     )
     runs = Runs(world, tasks)
+    if not terminal:
+        tasks.start_soon(runs.tidy)
     try:
         yield runs
     finally:

@@ -144,6 +144,12 @@ class RunResult(_Part):
     """While running: the exact call that collects the answer."""
     report: str = ""
 
+    def elsewhere(self) -> RunResult:
+        """The same for a caller on another machine: files by their address, not by their path here."""
+        return self.model_copy(
+            update={"files": [row.model_copy(update={"local_path": ""}) for row in self.files]}
+        )
+
     def public(self, detail: Detail = "summary") -> dict[str, Any]:
         """This result as sent: a JSON object, no empty fields, as much as `detail` asks for."""
         skip: set[str] = {

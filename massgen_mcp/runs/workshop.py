@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -34,8 +33,6 @@ from massgen_mcp.workspace.run_folder import RunFolder
 
 __all__ = ["Machine", "open_workshop"]
 
-_T = TypeVar("_T")
-
 
 @asynccontextmanager
 async def open_workshop(
@@ -57,7 +54,7 @@ async def open_workshop(
         stack.callback(folder.close)
         fitter = Fitter(machine, spec, folder, tell, charge)
         await fitter.prepare(stack)
-        room = _Room(fitter, spec.agents, folder)
+        room = _Room(fitter, spec.agents, folder, redact=machine.secrets.redact)
         async with anyio.create_task_group() as keepers:
             for agent in spec.agents:
                 keepers.start_soon(room.keep, agent)
@@ -97,9 +94,17 @@ class _Desk:
 class _Room:
     """An open workshop."""
 
-    def __init__(self, fitter: Fitter, agents: Iterable[AgentSpec], folder: RunFolder) -> None:
+    def __init__(
+        self,
+        fitter: Fitter,
+        agents: Iterable[AgentSpec],
+        folder: RunFolder,
+        *,
+        redact: Callable[[str], str],
+    ) -> None:
         self._fitter = fitter
         self._folder = folder
+        self._redact = redact
         self._desks: Mapping[AgentId, _Desk] = {agent.id: _Desk() for agent in agents}
         self._closing = anyio.Event()
 
@@ -137,33 +142,33 @@ class _Room:
 
     def _made(self, snapshot: str | None) -> Made:
         warnings: list[str] = []
-
-        def tried(what: str, read: Callable[[], _T]) -> _T | None:
-            try:
-                return read()
-            except (PathRefused, OSError, ValueError) as error:
-                warnings.append(f"{what} could not be read whole: {error}")
-                return None
-
-        changes = {
-            change.path: change
-            for desk in self._desks.values()
-            if desk.bench is not None
-            for change in tried(
-                "What was changed in the project", lambda one=desk.bench: _changed(one, warnings)
-            )
-            or ()
-        }
-        tried("The changes", lambda: keep_changes(self._folder, changes.values()))
-        files: tuple[MadeFile, ...] = ()
+        changes: dict[str, ChangedFile] = {}
+        # Each by itself: what can't be read must not hide the rest, least of all changes to the project.
+        for desk in self._desks.values():
+            if desk.bench is not None:
+                with _telling(warnings, "What was changed in the project"):
+                    changes |= {change.path: change for change in _changed(desk.bench, warnings)}
+        with _telling(warnings, "The diffs of what was changed"):
+            keep_changes(self._folder, changes.values(), redact=self._redact)
+        files: list[MadeFile] = []
         if snapshot:
-            files = tried("What was made", lambda: keep_files(self._folder, snapshot)) or ()
+            with _telling(warnings, "What was made"):
+                files += keep_files(self._folder, snapshot)
         if len(files) > MOST_FILES:
-            top = files[0].local_path
-            for _ in files[0].path.split("/"):
-                top = top.parent
+            top = str(files[0].local_path).removesuffix(files[0].path)
             warnings.append(f"Only {MOST_FILES} of {len(files):,} files are listed; all are in {top}.")
-        return Made(files=files[:MOST_FILES], changes=tuple(changes.values()), warnings=tuple(warnings))
+        return Made(
+            files=tuple(files[:MOST_FILES]), changes=tuple(changes.values()), warnings=tuple(warnings)
+        )
+
+
+@contextmanager
+def _telling(warnings: list[str], what: str) -> Generator[None]:
+    """A failure within is a warning."""
+    try:
+        yield
+    except (PathRefused, OSError, ValueError) as error:
+        warnings.append(f"{what} could not be read or kept whole: {error}")
 
 
 def _changed(bench: Bench, warnings: list[str]) -> tuple[ChangedFile, ...]:

@@ -122,5 +122,11 @@ class World:
     random: Callable[[], Random] = lambda: Random(system_secrets.randbits(64))  # noqa: S311 - seeded from the system's
     max_runs: int = 16
     """Runs in motion at once in this process; more wait."""
+    max_agents: int | None = None
+    """Agents of all runs in motion in this process; None: any number."""
+    max_memory: int | None = None
+    """MiB of those agents; None: any amount."""
+    keep_days: float | None = None
+    """Runs that have been over for longer are deleted, once a day; None: they are kept."""
     secrets: Secrets = field(default_factory=Secrets)
     """What must not be shown; the doors redact everything by it."""

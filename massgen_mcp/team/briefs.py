@@ -19,7 +19,7 @@ from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.spec import Attached
 from massgen_mcp.team.workflow import Wanted
 
-__all__ = ["Matter", "TurnBrief", "brief_turn", "shown_answers"]
+__all__ = ["Matter", "TurnBrief", "brief_turn", "handed_on", "shown_answers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,18 @@ def shown_answers(board: Board, answers: Sequence[Answer], reader: str) -> list[
         ShownAnswer(label=board.label(answer), content=answer.content, own=answer.agent == reader)
         for answer in answers
     ]
+
+
+def handed_on(turn: Turn, board: Board) -> tuple[str, str]:
+    """Label and snapshot of the answer whose files a turn goes on from; empty for the agent's own.
+
+    A presenter works on what the chosen answer's author made. Of a split neither side is preferred.
+    """
+    merges = turn.kind is TurnKind.SYNTHESIZE and board.settings.presentation == "synthesize"
+    if board.chosen is None or not (merges or turn.kind is TurnKind.PRESENT):
+        return "", ""
+    chosen = board.answer(board.chosen)
+    return board.label(chosen), "" if chosen.agent == turn.agent else chosen.snapshot or ""
 
 
 def _opening(seat: Seat, matter: Matter) -> list[Message]:

@@ -131,6 +131,14 @@ class Budget:
         ]
         self._check(others, _scaled(held.estimate, used), requests=max(1, used.requests))
 
+    def check(self) -> None:
+        """Whether there is anything left, before something is used whose price is known only after it.
+
+        Raises:
+            BudgetSpent: more than there was is spent already.
+        """
+        self._check((), Estimate(tokens=0, usd=0.0), requests=0)
+
     def charge(self, usage: Usage) -> None:
         """Count what was used without having been set aside."""
         self.spent += usage

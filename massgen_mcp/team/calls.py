@@ -86,11 +86,28 @@ class Caller:
         self._tries = 0
         self._spent = Usage()
         """Of an agent runtime's turn under way, as it says itself."""
+        self._unopened: BackendError | None = None
         self._observed: Callable[[], None] = lambda: None
+
+    def check_budget(self) -> None:
+        """Before a tool call, which may cost, too.
+
+        Raises:
+            BudgetSpent: the run has used more than it may.
+        """
+        self._budget.check()
 
     def next_call(self) -> int:
         """A number for the next request or tool call of this turn."""
         return next(self._numbers)
+
+    async def prepare(self, seat: Seat) -> None:
+        """Open a model while its agent's tools get ready. What fails is told when it is asked."""
+        if seat.backend is None and seat.spec.info.kind == "model":
+            try:
+                seat.backend = await self._ports.open_backend(seat.spec, seat.toolset)
+            except BackendError as error:
+                self._unopened = error
 
     async def request(
         self,
@@ -110,6 +127,8 @@ class Caller:
             BudgetSpent: there is nothing left for it; nothing was sent.
             BackendError: no complete reply came, after retries.
         """
+        if self._unopened is not None:
+            raise self._unopened
         if seat.backend is None:
             seat.backend = await self._ports.open_backend(seat.spec, seat.toolset)
         self._observed = observed

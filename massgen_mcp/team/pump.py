@@ -5,6 +5,7 @@ Every event is journalled before the engine sees it, so that a run can be replay
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, assert_never, cast
@@ -12,6 +13,7 @@ from typing import Any, assert_never, cast
 import anyio
 from anyio.abc import TaskGroup
 
+from massgen_mcp.backends.base import Backend
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.engine import (
     Abstained,
@@ -50,6 +52,7 @@ from massgen_mcp.usage import Usage
 
 __all__ = ["Ended", "TeamRun"]
 
+_logger = logging.getLogger(__name__)
 _ACTIVITY_SECONDS = 0.5
 
 
@@ -144,7 +147,7 @@ class TeamRun:
         return replace(ended, made=await workshop.made(self._files_of(ended.outcome)))
 
     def _files_of(self, outcome: Outcome) -> str | None:
-        """The snapshot that belongs to the answer: a presenter without a workspace hands on what it was given."""
+        """The snapshot of the answer; of a presenter without a workspace that of what it presents."""
         answer = outcome.answer
         if answer is None or answer.snapshot or self.seats[answer.agent].toolset.workspace is not None:
             return answer.snapshot if answer else None
@@ -314,10 +317,20 @@ class TeamRun:
                 return
 
     async def _close(self) -> None:
+        """Let all backends go, side by side: processes of agents take their time to end."""
         with anyio.move_on_after(5, shield=True):
-            for seat in self.seats.values():
-                if seat.backend is not None:
-                    await seat.backend.aclose()
+            async with anyio.create_task_group() as tasks:
+                for seat in self.seats.values():
+                    if seat.backend is not None:
+                        tasks.start_soon(_closed, seat.spec.id, seat.backend)
+
+
+async def _closed(agent: str, backend: Backend) -> None:
+    try:
+        await backend.aclose()
+    except Exception:
+        # Shutdown of a run: what one backend leaves behind costs neither the answer nor the others' end.
+        _logger.exception("the backend of agent %s was not closed well", agent)
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -8,11 +8,11 @@ are answered as the coordination page says; an agent is never dropped for one.
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Container, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import anyio
 
 from massgen_mcp.engine import (
     Abstained,
@@ -29,13 +29,14 @@ from massgen_mcp.engine import (
 )
 from massgen_mcp.errors import BackendError, JournalError
 from massgen_mcp.messages import Message, Reply, Request, ToolCall, ToolResult
-from massgen_mcp.team.briefs import Matter, brief_turn, shown_answers
+from massgen_mcp.team.briefs import Matter, brief_turn, handed_on, shown_answers
 from massgen_mcp.team.budget import BudgetSpent
 from massgen_mcp.team.calls import Caller
 from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.prompts import news_text, reminder_text
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.spec import Workshop
+from massgen_mcp.team.tool_use import ToolUse
 from massgen_mcp.team.workflow import (
     WORKFLOW_TOOLS,
     Cast,
@@ -49,23 +50,15 @@ from massgen_mcp.team.workflow import (
     fit_conclusion,
     read_reply,
 )
-from massgen_mcp.telemetry import tool_span
 from massgen_mcp.text import shorten
 from massgen_mcp.tools.toolset import Situation
-from massgen_mcp.usage import Usage
 
-__all__ = ["MAX_SLIPS", "MAX_TOOL_CALLS", "TurnInMotion"]
+__all__ = ["MAX_SLIPS", "TurnInMotion"]
 
 _logger = logging.getLogger(__name__)
 MAX_SLIPS = 3
 """Calls in a row that can't be taken before the turn ends."""
-MAX_TOOL_CALLS = 100
-"""Tool calls of one agent in a run."""
-_ECHO_LIMIT, _ECHO_KEPT = 16_000, 2_000
-"""Arguments of a call that was not taken: from this size on only their beginning is sent back."""
 _WORKFLOW = frozenset(tool.name for tool in WORKFLOW_TOOLS)
-_NUDGE, _STOP = 5, 8
-"""Identical calls of one tool: after so many the agent is told, after so many more it is stopped."""
 
 
 @dataclass(slots=True)
@@ -97,9 +90,9 @@ class TurnInMotion:
         self._turn = turn
         self._board = board
         self._matter = matter
-        self._log = log
         self._caller = caller
         self._workshop = workshop
+        self._tool_use = ToolUse(seat, turn.id, log=log, caller=caller)
         self._tell = tell
         start = brief_turn(seat, turn, board, matter)
         self._messages = list(start.messages)
@@ -201,14 +194,26 @@ class TurnInMotion:
     async def _take_tools(self) -> None:
         """The agent's tools, as they are for this turn; the first turn waits until they are up."""
         seat = self._seat
-        seat.toolset = await self._workshop.toolset(seat.spec.id)
+        failure: BackendError | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._caller.prepare, seat)
+            try:
+                seat.toolset = await self._workshop.toolset(seat.spec.id)
+            except BackendError as error:
+                failure = error
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
         self._note(seat.toolset.warnings)
-        label, start = self._handed_on()
+        label, start = handed_on(self._turn, self._board) if seat.toolset.workspace else ("", "")
         await seat.toolset.begin(Situation(presents=self._presenting, shown=self._snapshots(), start=start))
         if start:
             task = self._messages[-1]
             words = f"Your workspace now holds the files of {label}."
             self._messages[-1] = replace(task, text=f"{task.text}\n\n{words}")
+        if self._presenting and seat.toolset.presenting:
+            task = self._messages[-1]
+            self._messages[-1] = replace(task, text=f"{task.text}\n\n{seat.toolset.presenting}")
         if not seat.conversation and seat.toolset.guidance:
             opening = self._messages[0]
             self._messages[0] = replace(opening, text=f"{opening.text}\n\n{seat.toolset.guidance}")
@@ -220,19 +225,6 @@ class TurnInMotion:
         """Label -> snapshot of each answer that may be looked into now."""
         answers = [self._board.answer(answer_id) for answer_id in self._shown]
         return {self._board.label(answer): answer.snapshot for answer in answers if answer.snapshot}
-
-    def _handed_on(self) -> tuple[str, str]:
-        """Label and snapshot of the answer whose files this turn goes on from; empty for the agent's own.
-
-        A presenter works on what the chosen answer's author made. Of a split neither side is preferred.
-        """
-        board, kind = self._board, self._turn.kind
-        merges = kind is TurnKind.SYNTHESIZE and board.settings.presentation == "synthesize"
-        if board.chosen is None or not (merges or kind is TurnKind.PRESENT):
-            return "", ""
-        chosen = board.answer(board.chosen)
-        own = chosen.agent == self._turn.agent or self._seat.toolset.workspace is None
-        return board.label(chosen), "" if own else chosen.snapshot or ""
 
     def _request(self) -> Request:
         workflow = self._seat.spec.info.workflow
@@ -321,9 +313,9 @@ class TurnInMotion:
         if self._inside or self._seat.spec.info.workflow != "tools":
             self._messages.append(Message(role="user", text=slip.why))
             return None
-        self._shrink(slip.errors)
+        self._messages[-1] = self._tool_use.shrunk(self._messages[-1], slip.errors)
         others = [call for call in reply.calls if call.id not in slip.errors]
-        ran = [await self._call(call) for call in others]
+        ran = [await self._tool_use.run(call) for call in others]
         refused = [
             ToolResult(call_id=call_id, content=words, is_error=True)
             for call_id, words in slip.errors.items()
@@ -335,7 +327,7 @@ class TurnInMotion:
         """A vote that was cast before its agent could read of newer answers is asked for again."""
         await self._look_again()
         if reply.calls and not self._inside:
-            self._shrink({call.id for call in reply.calls})
+            self._messages[-1] = self._tool_use.shrunk(self._messages[-1], {call.id for call in reply.calls})
             words = f"Not recorded: {self._news}"
             results = tuple(ToolResult(call_id=call.id, content=words, is_error=True) for call in reply.calls)
             self._messages.append(Message(role="tool", results=results))
@@ -344,17 +336,17 @@ class TurnInMotion:
         self._news = ""
 
     async def _use_tools(self, calls: tuple[ToolCall, ...]) -> Event | None:
-        if why := self._exhausted(len(calls)):
+        if why := self._tool_use.exhausted(len(calls)):
             return self._fail(why, "protocol")
         known = {spec.name for spec in self._seat.toolset.specs}
         self._slips.calls = 0 if any(call.name in known for call in calls) else self._slips.calls + 1
         if self._slips.calls >= MAX_SLIPS:
             why = f"It called tools that are not there, such as {shorten(calls[0].name, 100)!r}."
             return self._abstain(why) if self._wanted.labels else self._fail(why, "protocol")
-        self._shrink(())
+        self._messages[-1] = self._tool_use.shrunk(self._messages[-1], ())
         self._enter_tools()
-        results = [await self._call(call) for call in calls]
-        if why := self._exhausted():
+        results = [await self._tool_use.run(call) for call in calls]
+        if why := self._tool_use.exhausted():
             return self._fail(why, "protocol")
         if self._news:
             results[-1] = await self._with_news(results[-1])
@@ -385,9 +377,13 @@ class TurnInMotion:
             return ToolResult(call_id=call.id, content="Your turn is over. Stop now.", is_error=True)
         if call.name not in _WORKFLOW:
             self._enter_tools()
-            result = await self._call(call)
+            try:
+                result = await self._tool_use.run(call)
+            except BudgetSpent as error:
+                self.out_of_budget = True
+                return ToolResult(call_id=call.id, content=f"{error} Hand in now.", is_error=True)
             # Of calls in parallel one may have handed in an answer by now, and that stands.
-            if self.ended_by is None and self._exhausted():
+            if self.ended_by is None and self._tool_use.exhausted():
                 self.ended_by = call
             return await self._with_news(result)
         decision = read_reply(Reply(calls=(call,)), workflow="tools", wanted=self._wanted)
@@ -410,66 +406,3 @@ class TurnInMotion:
             self._slips.calls += 1
             self._slips.votes += decision.vote
         return ToolResult(call_id=call.id, content=decision.why, is_error=True)
-
-    def _exhausted(self, more: int = 0) -> str:
-        """Why the agent may not make so many more tool calls; empty while it may."""
-        if self._seat.tool_calls + more > MAX_TOOL_CALLS:
-            return f"It made {MAX_TOOL_CALLS} tool calls without finishing."
-        if any(count > _STOP for count in self._seat.repeats.values()):
-            return f"It made the same tool call {_STOP} times."
-        return ""
-
-    def _counted(self, call: ToolCall) -> int:
-        """How often this very call was made. After another one that may have changed something it is new."""
-        key, repeats = (call.name, call.arguments), self._seat.repeats
-        if key not in repeats and not self._seat.toolset.idempotent(call.name):
-            repeats.clear()
-        repeats[key] = repeats.get(key, 0) + 1
-        return repeats[key]
-
-    def _shrink(self, refused: Container[str]) -> None:
-        """Don't send huge arguments back that nobody used: those of refused calls and of unknown tools.
-
-        The provider's own items of the message hold them too, so they go with them.
-        """
-        message = self._messages[-1]
-        known = {spec.name for spec in (*WORKFLOW_TOOLS, *self._seat.toolset.specs)}
-        calls = tuple(
-            _shrunk(call) if call.id in refused or call.name not in known else call for call in message.calls
-        )
-        if calls != message.calls:
-            self._messages[-1] = replace(message, calls=calls, native=None)
-
-    async def _call(self, call: ToolCall) -> ToolResult:
-        toolset = self._seat.toolset
-        self._seat.tool_calls += 1
-        count = self._counted(call)
-        if call.name not in {spec.name for spec in toolset.specs}:
-            known = ", ".join(spec.name for spec in (*WORKFLOW_TOOLS, *toolset.specs))
-            words = f"There is no tool named {shorten(call.name, 100)!r}. The tools are: {known}."
-            return ToolResult(call_id=call.id, content=words, is_error=True)
-        number = self._caller.next_call()
-        body = {"agent": self._turn.agent, "name": call.name, "arguments": call.arguments}
-        started = body | {"idempotent": toolset.idempotent(call.name)}
-        await self._log.append("ToolStarted", started, turn=self._turn.id, call=number)
-        with tool_span(name=call.name, call_id=call.id):
-            result = await toolset.call(call)
-        finished: dict[str, Any] = {
-            "agent": self._turn.agent,
-            "result": result.content,
-            "is_error": result.is_error,
-        }
-        charged, self._seat.charged = self._seat.charged, Usage()
-        if charged != Usage():
-            finished["usage"] = asdict(charged)
-        await self._log.append("ToolFinished", finished, turn=self._turn.id, call=number)
-        if count >= _NUDGE:
-            words = f"You have made this very call {count} times; its result won't change."
-            return replace(result, content=f"{result.content}\n\n{words}")
-        return result
-
-
-def _shrunk(call: ToolCall) -> ToolCall:
-    if len(call.arguments) <= _ECHO_LIMIT:
-        return call
-    return replace(call, arguments=json.dumps({"cut": shorten(call.arguments, _ECHO_KEPT)}))

@@ -8,8 +8,9 @@ works, too.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -17,14 +18,16 @@ from massgen_mcp.text import visible
 from massgen_mcp.workspace.beneath import Opener, PathRefused, Root
 from massgen_mcp.workspace.confinement import Confinement
 from massgen_mcp.workspace.context import Context
-from massgen_mcp.workspace.names import folded, split
+from massgen_mcp.workspace.names import MAX_DEPTH, folded, secret, split
 from massgen_mcp.workspace.protection import Protection
+from massgen_mcp.workspace.trees import Entry, walk
 
 __all__ = ["ANSWERS", "PROJECT", "Area", "Areas", "Context", "Place", "check_context", "context_name"]
 
 ANSWERS = "answers"
 PROJECT = "project"
 CWD = "${cwd}"
+_LOOKED_AT = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,6 +88,7 @@ class Areas:
         self._shown: dict[str, Area] = {}
         self._contexts = tuple(contexts)
         self.presents = False
+        self._keys: tuple[Path, ...] = ()
         with contextlib.ExitStack() as undo:
             undo.push(self._held)
             self.workspace = self._area("", workspace, self._open(workspace))
@@ -137,6 +141,10 @@ class Areas:
             fresh[label] = self._area(f"{ANSWERS}/{label}", path, self._open(path, linked=True), words)
         self._shown = fresh
         self.presents = presents
+
+    def look_for_keys(self) -> None:
+        """Find what keeps keys in the project, so that programs don't see it either; slow in a large one."""
+        self._keys = tuple(path for area in self._project for path in _keys_in(area))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -266,6 +274,7 @@ class Areas:
                 *protected,
                 *guarded,
             ),
+            hide=self._keys,
         )
 
     def close(self) -> None:
@@ -288,6 +297,19 @@ def _protected(context: Context, real: Path) -> list[Path]:
         if context.name and path.startswith(f"{context.name}/"):
             found.append(real / path[len(context.name) + 1 :])
     return found
+
+
+def _keys_in(area: Area) -> Iterator[Path]:
+    """What keeps keys below a folder of the project, in its first so many entries."""
+    if area.only:
+        return
+
+    def into(entry: Entry) -> bool:
+        return not secret(entry.parts, folder=True) and len(entry.parts) < MAX_DEPTH
+
+    for entry in itertools.islice(walk(area.root.fd, into=into), _LOOKED_AT):
+        if not entry.is_link and secret(entry.parts, folder=entry.is_folder):
+            yield area.host.joinpath(*entry.parts)
 
 
 def _own(area: Area) -> tuple[str, ...]:

@@ -45,9 +45,9 @@ for who in 5 6; do
 done
 exec 5<&- 6<&-
 exec "$@\""""
-"""Bubblewrap binds itself to its parent, and the sandbox's first process to itself, once they run: who died before
-that is not missed. So the command waits until the first process waits for it, and then looks for us and for
-bubblewrap: a process file that was opened in time can't be read when its process is gone."""
+"""Bubblewrap binds itself to its parent, and the sandbox's first process to itself, once they run: an end
+before that goes unnoticed. So the command waits until the first process waits for it, then looks for us and
+for bubblewrap: a process file that was opened in time can't be read when its process is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +138,11 @@ def _options(confinement: Confinement) -> Iterator[str]:
     yield from _home(confinement)
     for mount in mounts(confinement):
         yield from ("--bind" if mount.writable else "--ro-bind", str(mount.path), str(mount.path))
+    for path in confinement.hide:
+        if path.is_dir():
+            yield from ("--size", "4096", "--perms", "0555", "--tmpfs", str(path), "--remount-ro", str(path))
+        elif path.exists():
+            yield from ("--ro-bind", "/dev/null", str(path))
     yield from ("--remount-ro", "/", "--chdir", str(confinement.cwd))
 
 

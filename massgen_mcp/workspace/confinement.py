@@ -32,6 +32,8 @@ class Confinement:
     """Seen and writable."""
     read: tuple[Path, ...] = ()
     """Seen, read-only; also below a writable folder, where it protects."""
+    hide: tuple[Path, ...] = ()
+    """Below what is seen, and empty for it: what keeps keys. Only bubblewrap can hide so."""
     home: Path | None = None
     """Its HOME, writable; None gives an empty private one that is gone afterwards."""
     network: bool = False

@@ -17,7 +17,7 @@ from tests.cli.terminal import Terminal
 from tests.teams import scripted_team
 
 PROJECT = Path(massgen_mcp.__file__).parents[1]
-COMMANDS = ["ask", "serve", "validate", "backends", "runs", "trust"]
+COMMANDS = ["ask", "serve", "validate", "backends", "runs", "usage", "doctor", "trust"]
 
 
 def program(*argv: str, folder: Path, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
@@ -43,7 +43,7 @@ def test_help_names_every_command_and_nothing_that_is_not_there(terminal: Termin
     ended = terminal.run(scripted_team(), "--help")
     assert ended.code == 0
     assert all(f"    {command} " in ended.out for command in COMMANDS)
-    assert "doctor" not in ended.out
+    assert "bench" not in ended.out
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_version_is_told(terminal: Terminal):
     ("argv", "words"),
     [
         (["bakends"], "unknown command 'bakends'. Did you mean `backends`?"),
-        (["doctor"], 'To ask a team this word: massgen-mcp ask "doctor"'),
+        (["physics"], 'To ask a team this word: massgen-mcp ask "physics"'),
         (["ask", "two", "words"], "Put the whole question in quotes"),
         (["runs", "list", "extra"], "not understood: extra."),
         (["ask"], "QUESTION"),
@@ -83,6 +83,8 @@ def test_the_version_is_told(terminal: Terminal):
         (["runs", "prune", "--days", "some"], "'some' is not a number of days"),
         (["runs", "list", "--limit", "0"], "'0' is not a whole number from 1 to 10000"),
         (["backends", "--task", "poetry"], "poetry"),
+        (["usage", "--by", "colour"], "colour"),
+        (["usage", "--days", "0"], "'0' is not a number above 0"),
     ],
 )
 def test_a_command_line_that_cant_be_used_is_one_and_says_why(

@@ -328,3 +328,22 @@ async def test_a_run_left_open_in_memory_shows_as_interrupted() -> None:
     assert (await journal.row("r1")).state == "interrupted"
     assert await journal.activities("r1") == {}
     assert len(await journal.read("r1")) == 1
+
+
+async def test_a_users_runs_and_what_they_cost_can_be_had_alone(journal: Journal, clock: MovingClock) -> None:
+    for number, user in enumerate(("anna", "", "ben", "anna")):
+        log = await journal.begin(f"r{number}", question="Why?", team="fast", body={}, user=user)
+        await log.append("CallReplied", {"usage": {"cost_usd": 2.0**number}})
+        clock.time += 100
+    assert [row.run_id for row in await journal.rows(user="anna")] == ["r3", "r0"]
+    assert [row.run_id for row in await journal.rows(user="anna", before=clock.time - 100, limit=5)] == ["r0"]
+    assert [(row.run_id, row.user) for row in await journal.rows(limit=2)] == [("r3", "anna"), ("r2", "ben")]
+    assert [row.run_id for row in await journal.rows(user="")] == ["r1"]
+    assert (await journal.row("r2")).user == "ben"
+    assert [await journal.spent(0.0, user=user) for user in ("anna", "ben", "", "carl", None)] == [
+        9,
+        4,
+        2,
+        0,
+        15,
+    ]

@@ -515,6 +515,7 @@ async def test_a_journal_of_version_1_is_read_and_written(folder: Path) -> None:
         ]
         assert records[4].body["content"] == "Forty-two — 42."
         assert row.cost_usd == 0.001
+        assert row.user == ""
         await begin(journal, "r2")
         assert await journal.spent(0.0) == 0.001
 

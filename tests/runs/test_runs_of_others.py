@@ -121,8 +121,8 @@ class Full(MemoryJournal):
 
     kinds: tuple[str, ...] = ()
 
-    async def begin(self, run_id: str, *, question: str, team: str, body: Any) -> Any:
-        log = await super().begin(run_id, question=question, team=team, body=body)
+    async def begin(self, run_id: str, **what: Any) -> Any:
+        log = await super().begin(run_id, **what)
         append, kinds = log.append, self.kinds
 
         async def refuse(kind: Any, body: Any, **more: Any) -> Any:

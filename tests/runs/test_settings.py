@@ -46,3 +46,24 @@ def test_limits_of_money_and_time_are_finite_and_above_zero_or_their_defaults_ho
         "MASSGEN_MCP_MAX_USD is not a number above zero; 1 holds.",
         "MASSGEN_MCP_MAX_SECONDS is not a number above zero; 600 holds.",
     )
+
+
+def test_places_and_days_are_set_by_number() -> None:
+    settings = read_settings(
+        {
+            "MASSGEN_MCP_MAX_RUNS": "3",
+            "MASSGEN_MCP_MAX_MEMORY": "700",
+            "MASSGEN_MCP_KEEP_DAYS": "0.5",
+        }
+    )
+    assert (settings.max_runs, settings.max_agents, settings.max_memory) == (3, 24, 700)
+    assert settings.keep_days == 0.5
+    assert read_settings({"MASSGEN_MCP_MAX_AGENTS": "5"}).max_agents == 5
+
+
+def test_runs_are_kept_for_30_days_or_for_ever() -> None:
+    assert read_settings({}).keep_days == 30
+    assert read_settings({"MASSGEN_MCP_KEEP_DAYS": " Forever "}).keep_days is None
+    settings = read_settings({"MASSGEN_MCP_KEEP_DAYS": "0"})
+    assert settings.keep_days == 30
+    assert settings.problems == ("MASSGEN_MCP_KEEP_DAYS is not a number above zero; 30 holds.",)

@@ -2,72 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
+import anyio
 import pytest
-import yaml
-from mcp import Client
 
-from massgen_mcp.runs.open import open_runs
-from massgen_mcp.server.app import build_server
-from tests.server.shown import data, text
+from tests.server.shown import text
+from tests.working import agent, answer, ask, call, host, transcript, vote
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 WRONG = "def add(a, b):\n    return a - b\n"
-TEST = "import unittest\nfrom calc import add\n\n\nclass T(unittest.TestCase):\n    def test(self):\n        self.assertEqual(add(2, 2), 4)\n"
+TEST = """import unittest
+from calc import add
+
+
+class T(unittest.TestCase):
+    def test(self):
+        self.assertEqual(add(2, 2), 4)
+"""
 RUN_TESTS = "python3 -m unittest -q"
-
-
-def call(name: str, **arguments: Any) -> dict[str, Any]:
-    return {"calls": [{"name": name, "arguments": arguments}]}
-
-
-def answer(content: str) -> dict[str, Any]:
-    return call("new_answer", content=content, conclusion=content)
-
-
-def vote(label: str) -> dict[str, Any]:
-    return call("vote", answer=label, reason="its tests pass")
-
-
-def agent(name: str, *replies: dict[str, Any], **backend: Any) -> dict[str, Any]:
-    return {"id": name, "backend": {"type": "scripted", "replies": list(replies), **backend}}
-
-
-@asynccontextmanager
-async def host(place: Path, *agents: dict[str, Any], **orchestrator: Any) -> AsyncGenerator[Client]:
-    """A client of a server in which the team `mine` can be asked. Labels follow the agents' order."""
-    for name in ("home", "teams", "project"):
-        (place / name).mkdir(exist_ok=True)
-    team = {"agents": list(agents), "orchestrator": {"shuffle_seed": 4, **orchestrator}}
-    (place / "teams" / "mine.yaml").write_text(yaml.safe_dump(team), encoding="utf-8")
-    make_runs = partial(
-        open_runs,
-        place="server",
-        config_dirs=[place / "teams"],
-        environ={"MASSGEN_MCP_STATE_DIR": str(place / "state"), "PATH": "/usr/bin:/bin"},
-        home=place / "home",
-        here=place / "project",
-        config_folder=place / "config",
-    )
-    async with Client(build_server(make_runs)) as client:
-        yield client
-
-
-async def ask(client: Client, **more: Any) -> dict[str, Any]:
-    reply = await client.call_tool(
-        "ask_team", {"question": "Mend it.", "team": "mine", "detail": "votes", **more}
-    )
-    assert not reply.is_error, text(reply)
-    return data(reply)
 
 
 @pytest.fixture
@@ -77,11 +32,6 @@ def project(tmp_path: Path) -> Path:
     (folder / "calc.py").write_text(WRONG)
     (folder / "test_calc.py").write_text(TEST)
     return folder
-
-
-async def transcript(client: Client, run_id: str) -> str:
-    reply = await client.call_tool("get_run", {"run_id": run_id, "detail": "transcript"})
-    return json.dumps(data(reply), ensure_ascii=False)
 
 
 async def test_three_agents_repair_a_project_and_the_winners_patch_is_written_to_it(
@@ -136,7 +86,8 @@ async def test_three_agents_repair_a_project_and_the_winners_patch_is_written_to
         }
     ]
     assert "+    return a + b" in text(diff)
-    tests = subprocess.run([sys.executable, "-m", "unittest", "-q"], cwd=project, check=False)  # noqa: S603
+    command = [sys.executable, "-m", "unittest", "-q"]
+    tests = await anyio.run_process(command, cwd=project, check=False)
     assert tests.returncode == 0
     assert "AssertionError: 0 != 4" in said
     assert "read-only until the final answer" in said

@@ -131,3 +131,29 @@ async def test_a_token_limit_of_ones_own_holds_for_models_without_a_price_too():
         budget.settle(await budget.reserve(Estimate(tokens=50)), Usage(requests=1, input=50))
     with pytest.raises(BudgetSpent, match="100 tokens"):
         await budget.reserve(Estimate(tokens=1))
+
+
+async def test_a_turn_under_way_counts_what_others_have_used_and_not_what_is_only_set_aside_for_them():
+    budget = Budget(tokens=100)
+    mine, theirs = await budget.reserve(TEN), await budget.reserve(Estimate(tokens=90))
+    budget.grow(mine, Usage(requests=1, input=60))
+    budget.grow(theirs, Usage(requests=1, input=40))
+    with pytest.raises(BudgetSpent, match="100 tokens is used up"):
+        budget.grow(mine, Usage(requests=1, input=61))
+
+
+async def test_a_turn_under_way_is_held_to_the_cost_it_reports():
+    budget = Budget(usd=0.5)
+    reservation = await budget.reserve(TEN)
+    budget.grow(reservation, Usage(requests=1, input=10, cost_usd=0.5))
+    with pytest.raises(BudgetSpent, match=r"\$0\.5000 is used up"):
+        budget.grow(reservation, Usage(requests=1, input=10, cost_usd=0.6))
+
+
+async def test_what_tools_cost_is_checked_before_the_next_of_them():
+    budget = Budget(usd=0.5)
+    budget.charge(Usage(requests=1, cost_usd=0.5))
+    budget.check()
+    budget.charge(Usage(requests=1, cost_usd=0.01))
+    with pytest.raises(BudgetSpent, match="is used up"):
+        budget.check()

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from random import Random
 from typing import TypeAlias
 
@@ -40,9 +41,19 @@ pytestmark = pytest.mark.anyio
 ROW = BackendInfo(
     type="test", title="Test", vendor="test", module="scripted", kind="runtime", key_optional=True
 )
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Set what others wait for, then wait for something."""
+
+    opens: anyio.Event = field(default_factory=anyio.Event)
+    waits: anyio.Event | None = None
+
+
 VOTE = ToolCall(id="", name="vote", arguments="")
 """A vote for the first label that is valid then."""
-Step: TypeAlias = ToolCall | str | ObservedCall | Spent | BackendError
+Step: TypeAlias = ToolCall | tuple[ToolCall, ...] | str | ObservedCall | Spent | BackendError | Gate
 _numbers = iter(range(10_000))
 
 
@@ -71,11 +82,15 @@ class Runtime:
         self.requests: list[Request] = []
         self.results: list[ToolResult] = []
         self.closed = False
+        self.stops = True
+        """Whether it stops as soon as its turn is over."""
+        self.breaks = False
+        """Whether it can't be closed."""
 
     @asynccontextmanager
     async def run_turn(self, request: Request, tools: TurnTools) -> AsyncGenerator[AsyncIterator[Delta]]:
         self.requests.append(request)
-        label = re.search(r"Valid labels: (agent\d\.\d)", request.messages[-1].text)
+        label = re.search(r"Valid labels(?: now)?: (agent\d\.\d)", request.messages[-1].text)
         vote = call("vote", answer=label[1] if label else "", reason="right")
         yield self._play([vote if step is VOTE else step for step in self._turns.pop(0)], tools)
 
@@ -83,22 +98,42 @@ class Runtime:
         text = ""
         for step in steps:
             match step:
-                case ToolCall():
-                    self.results.append(await tools.call(step))
                 case str():
                     text = step
                     yield TextDelta(text=step)
-                case BackendError():
-                    raise step
                 case ObservedCall() | Spent():
                     yield step
-            if tools.ended_by is not None:
+                case _:
+                    await self._do(step, tools)
+            if tools.ended_by is not None and self.stops:
                 break
         calls = (tools.ended_by,) if tools.ended_by else ()
         yield Reply(text=text, calls=calls, usage=Usage(requests=3, input=100, output=10), native={"did": 1})
 
+    async def _do(
+        self, step: ToolCall | tuple[ToolCall, ...] | BackendError | Gate, tools: TurnTools
+    ) -> None:
+        match step:
+            case ToolCall():
+                await self._call(tools, step)
+            case tuple():
+                async with anyio.create_task_group() as tasks:
+                    for one in step:
+                        tasks.start_soon(self._call, tools, one)
+            case BackendError():
+                raise step
+            case Gate():
+                step.opens.set()
+                if step.waits is not None:
+                    await step.waits.wait()
+
+    async def _call(self, tools: TurnTools, call: ToolCall) -> None:
+        self.results.append(await tools.call(call))
+
     async def aclose(self) -> None:
         self.closed = True
+        if self.breaks:
+            raise RuntimeError("can't be closed")
 
 
 class Look(NoTools):
@@ -109,9 +144,12 @@ class Look(NoTools):
 
 
 class Stage:
-    def __init__(self, *, limits: Limits | None = None, **agents: Sequence[Sequence[Step]]) -> None:
+    def __init__(
+        self, *, limits: Limits | None = None, strategy: str = "auto", **agents: Sequence[Sequence[Step]]
+    ) -> None:
         self.runtimes = {name: Runtime(turns) for name, turns in agents.items()}
         self.limits = limits or Limits()
+        self.strategy = strategy
         self.journal = MemoryJournal()
         self.shown: list[tuple[str, str]] = []
 
@@ -124,7 +162,7 @@ class Stage:
             agents=tuple(
                 AgentSpec(id=name, info=ROW, options=Options(type="test")) for name in self.runtimes
             ),
-            strategy="auto",
+            strategy=self.strategy,
             settings=Settings(seed=1),
             limits=self.limits,
         )
@@ -249,3 +287,99 @@ async def test_what_a_failed_turn_used_is_counted():
     await stage.run()
     used = stage.team.seats["a"].usage
     assert (used.requests, used.tokens) == (2, 1_000)
+
+
+async def test_an_answer_that_was_handed_in_stands_although_the_runtime_fails_then():
+    failure = BackendError("it broke while it stopped", kind="network", retryable=True)
+    stage = Stage(a=[[answer("4"), failure]])
+    stage.runtimes["a"].stops = False
+    ended = await stage.run()
+    assert (text_of(ended), ended.outcome.status) == ("4", "completed")
+    assert len(stage.runtimes["a"].requests) == 1
+
+
+async def test_an_answer_that_was_handed_in_stands_although_the_budget_is_used_up_then():
+    spent = Spent(usage=Usage(requests=2, input=50_000, output=100))
+    stage = Stage(limits=Limits(tokens=20_000), a=[[answer("4"), spent]])
+    stage.runtimes["a"].stops = False
+    assert text_of(await stage.run()) == "4"
+
+
+async def test_of_calls_in_parallel_the_answer_stands_although_others_end_after_it():
+    looks = [call("look", at="x") for _ in range(9)]
+    stage = Stage(a=[[(*looks[:8], answer("4"), looks[8])]])
+    assert text_of(await stage.run()) == "4"
+
+
+async def test_runtimes_side_by_side_cannot_overdraw_together():
+    half = Spent(usage=Usage(requests=2, input=15_000, output=100))
+    begun, ended = anyio.Event(), anyio.Event()
+    stage = Stage(
+        limits=Limits(tokens=20_000),
+        a=[[half, Gate(opens=begun, waits=ended), answer("4")]],
+        b=[[Gate(waits=begun), half, Gate(opens=ended), answer("4")]],
+    )
+    with anyio.move_on_after(1):
+        await stage.run()
+    assert "is used up" in stage.team.seats["b"].error
+
+
+async def test_a_runtime_is_held_to_the_limit_of_requests_on_its_way():
+    stage = Stage(
+        limits=Limits(requests=5), a=[[Spent(usage=Usage(requests=6, input=60, output=6)), answer("4")]]
+    )
+    ended = await stage.run()
+    assert ended.outcome.stopped_by == "budget"
+    assert "5 requests is used up" in stage.team.seats["a"].error
+    assert stage.team.seats["a"].lost.requests == 6
+
+
+async def test_a_runtime_in_the_middle_of_its_own_tools_is_told_of_new_answers_instead_of_stopped():
+    at_work, new_ballot, improving = anyio.Event(), anyio.Event(), anyio.Event()
+    stage = Stage(
+        strategy="vote",
+        a=[
+            [answer("4")],
+            [Gate(waits=at_work), answer("5")],
+            [Gate(opens=new_ballot), VOTE],
+            [answer("end")],
+        ],
+        b=[
+            [answer("6")],
+            [ObservedCall(name="Bash", detail="ls"), Gate(opens=at_work, waits=new_ballot), VOTE, VOTE],
+        ],
+        c=[[answer("7")], [Gate(waits=improving), VOTE], [VOTE]],
+    )
+    ended = await stage.run()
+    assert text_of(ended) == "end"
+    assert len(stage.runtimes["b"].requests) == 2
+    told = [result.content for result in stage.runtimes["b"].results]
+    assert "Not recorded." in told[1]
+    assert "New answers have come in." in told[1]
+
+
+async def test_a_vote_overtaken_by_news_is_asked_for_again_with_the_tools_of_a_new_turn():
+    at_work, voted, new_ballot = anyio.Event(), anyio.Event(), anyio.Event()
+    late = [call("look", at="x"), VOTE, Gate(opens=at_work, waits=new_ballot)]
+    stage = Stage(
+        strategy="vote",
+        a=[
+            [answer("4")],
+            [Gate(waits=at_work), answer("5")],
+            [Gate(opens=new_ballot), VOTE],
+            [answer("end")],
+        ],
+        b=[[answer("6")], late, [VOTE]],
+        c=[[answer("7")], [Gate(waits=voted), VOTE], [VOTE]],
+    )
+    stage.runtimes["b"].stops = False
+    assert text_of(await stage.run()) == "end"
+    assert "New answers have come in." in stage.runtimes["b"].requests[2].messages[-1].text
+    assert stage.runtimes["b"].results[-1].content.startswith("Recorded.")
+
+
+async def test_a_runtime_that_cannot_be_closed_costs_neither_the_answer_nor_the_end_of_others():
+    stage = Stage(a=[[answer("4")]], b=[[answer("4")]])
+    stage.runtimes["a"].breaks = True
+    assert text_of(await stage.run()) == "4"
+    assert stage.runtimes["b"].closed

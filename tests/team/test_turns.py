@@ -31,7 +31,8 @@ from massgen_mcp.messages import (
     ToolSpec,
 )
 from massgen_mcp.team import AgentSpec, Ended, EventLog, Limits, Ports, TeamRun, TeamSpec
-from massgen_mcp.tools.toolset import NoTools, Toolset
+from massgen_mcp.team.spec import Charge, Made, OpenWorkshop, Tell, Workshop
+from massgen_mcp.tools.toolset import NoTools, Situation, Toolset
 from massgen_mcp.usage import Usage
 from tests.teams import workshop_of
 
@@ -97,7 +98,14 @@ class Tools(NoTools):
 
     def __init__(self, during: Callable[[], Awaitable[None]] | None = None) -> None:
         self.calls: list[ToolCall] = []
+        self.situations: list[Situation] = []
         self._during = during
+
+    async def begin(self, situation: Situation) -> None:
+        self.situations.append(situation)
+
+    async def snapshot(self) -> str:
+        return f"work {id(self)} {len(self.situations)}"
 
     def idempotent(self, name: str) -> bool:
         return name == "look"
@@ -132,6 +140,8 @@ class Stage:
         self.models: list[Model] = []
         self.journal = MemoryJournal()
         self.shown: list[tuple[str, str]] = []
+        self.open_workshop: OpenWorkshop | None = None
+        self.opened = anyio.Event()
         self.place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = anywhere
 
     async def run(self, log: RunLog | None = None) -> Ended:
@@ -155,7 +165,7 @@ class Stage:
             random=Random(1),
             open_backend=self._open,
             place=self.place,
-            open_workshop=workshop_of(self.tools),
+            open_workshop=self.open_workshop or workshop_of(self.tools),
         )
         kept = log or await self.journal.begin("run", question="q", team="t", body={})
         events = EventLog(kept)
@@ -167,7 +177,32 @@ class Stage:
     async def _open(self, spec: AgentSpec, tools: Toolset) -> Backend:
         model = Model(self.info, self.agents[spec.id], self.asked[spec.id])
         self.models.append(model)
+        self.opened.set()
         return model
+
+
+async def test_a_model_is_opened_while_the_tools_of_its_agent_get_ready():
+    stage = Stage(a=[answer("4")])
+
+    class Slow(NoTools):
+        async def toolset(self, agent: str) -> Toolset:
+            del agent
+            await stage.opened.wait()
+            return self
+
+        async def made(self, snapshot: str | None) -> Made:
+            del snapshot
+            return Made()
+
+    @asynccontextmanager
+    async def slow(run_id: str, spec: TeamSpec, tell: Tell, charge: Charge) -> AsyncGenerator[Workshop]:
+        del run_id, spec, tell, charge
+        yield Slow()
+
+    stage.open_workshop = slow
+    ended = await stage.run()
+    assert ended.outcome.status == "completed"
+    assert len(stage.models) == 1
 
 
 async def test_a_tool_runs_before_its_result_is_used_and_both_are_journalled():
@@ -191,6 +226,21 @@ async def test_a_call_made_over_and_over_is_told_so_and_then_stopped():
     told = stage.asked["a"][5].messages[-1].results[0].content
     assert "You have made this very call 5 times" in told
     assert len(stage.asked["a"]) == 9
+
+
+class Changing(Tools):
+    """A tool after which things may be different."""
+
+    def idempotent(self, name: str) -> bool:
+        return False
+
+
+async def test_the_same_test_may_be_run_again_and_again_after_changes():
+    steps = [step for number in range(9) for step in (call("look", at=f"change {number}"), call("look"))]
+    stage = Stage(a=[*steps, answer("4")])
+    stage.tools["a"] = Changing()
+    ended = await stage.run()
+    assert ended.outcome.status == "completed"
 
 
 async def test_a_hundred_tool_calls_are_enough():
@@ -244,8 +294,11 @@ async def test_an_agent_inside_a_tool_loop_reads_of_new_answers_with_its_next_re
         b=[answer("6"), call("look"), vote_for_news("5")],
         c=[answer("7"), never, vote_for("5.")],
     )
-    stage.tools["b"] = Tools(look)
+    stage.tools |= {name: Tools() for name in "ac"}
+    tools = stage.tools["b"] = Tools(look)
     ended = await stage.run()
+    assert len(tools.situations[-1].shown) == len(tools.situations[-2].shown) == 3
+    assert tools.situations[-1].shown != tools.situations[-2].shown
     told = results_of(stage.asked["b"][2])
     assert "seen\n\nNew answers have come in." in told
     assert "It is 5." in told
@@ -370,7 +423,7 @@ async def test_backends_are_closed_at_the_end():
 
 async def test_the_round_and_the_run_have_a_time_and_the_best_answer_comes_back():
     stage = Stage(a=[answer("4"), vote_for("4.")], b=[never, never])
-    stage.limits = Limits(seconds=0.6, first_round_seconds=0.1)
+    stage.limits = Limits(seconds=1.2, first_round_seconds=0.4)
     ended = await stage.run()
     assert (ended.outcome.status, ended.outcome.stopped_by) == ("partial", "deadline")
     assert ended.outcome.answer is not None
