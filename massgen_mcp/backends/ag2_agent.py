@@ -19,7 +19,7 @@ from massgen_mcp.backends.base import TurnTools
 from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.pulse import PULSE
 from massgen_mcp.errors import BackendError
-from massgen_mcp.messages import Delta, Message, ObservedCall, Reply, Request, ToolCall, ToolResult
+from massgen_mcp.messages import Delta, Message, ObservedCall, Reply, Request, Spent, ToolCall, ToolResult
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.text import shorten, visible
 from massgen_mcp.usage import Usage
@@ -119,7 +119,7 @@ class Ag2Agent:
             self._models,
             events=self._events,
             listen=turn.tell,
-            replies=turn.replies,
+            replied=turn.take,
             may_retry=lambda: turn.used,
             tool_choice=request.tool_choice,
             max_tokens=request.max_tokens,
@@ -127,7 +127,12 @@ class Ag2Agent:
         system = (self._system, *(each.text for each in request.messages if each.role == "system"))
         own = [] if self._code is None else [self._code.tool]
         team = TeamTools(
-            request.tools, turn, events=self._events, final=self._final, own=own[0].name if own else ""
+            request.tools,
+            turn,
+            events=self._events,
+            final=self._final,
+            own=own[0].name if own else "",
+            show=self._models.conversation.show,
         )
         run = self._agent.run(
             *self._new(request),
@@ -239,6 +244,11 @@ class _Turn:
         if not isinstance(delta, Reply):
             with suppress(anyio.BrokenResourceError):  # nobody listens any more
                 self._send.send_nowait(delta)
+
+    def take(self, reply: Reply) -> None:
+        """A reply of the model has come: a part of what the turn uses."""
+        self.replies.append(reply)
+        self.tell(Spent(usage=sum((each.usage for each in self.replies), Usage())))
 
     def stop(self) -> None:
         """Nobody listens any more."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Any, Literal, Protocol
@@ -16,6 +15,7 @@ import anyio.to_thread
 from anyio.abc import ByteReceiveStream, Process
 
 from massgen_mcp.backends.ag2 import CodeExecution
+from massgen_mcp.backends.cli_folder import OwnFolder, make_folder
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.sdk import load
 from massgen_mcp.errors import BackendError, MassgenError
@@ -31,6 +31,8 @@ _MOST = 64 * 1024 * 1024
 """Bytes of output after which a program is ended."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _TIMED_OUT, _CAN_T_RUN, _ENDED = 124, 126, 137
+_ENDS = 3.0
+"""Seconds that a program has to be ended in."""
 _LANGUAGES = (("python", ("python3", "-c")), ("bash", ("bash", "-c")))
 _EXTENSIONS = {
     "docker": ("ag2.extensions.docker", "DockerEnvironment", "ag2[docker]"),
@@ -114,7 +116,9 @@ async def _local(
         what = f"An AG2 agent's code can't run here: {error}"
         raise _unavailable(what, "Remove code_execution_config, or make a sandbox work.") from error
     folder, made = await anyio.to_thread.run_sync(_folder, context.workspace, config.work_dir)
-    shelter = Shelter(sandbox, folder, seconds=config.timeout or _SECONDS)
+    shelter = Shelter(
+        sandbox, folder, seconds=config.timeout or _SECONDS, readable=context.readable, hidden=context.hidden
+    )
     adapter = adapters.CodeAdapter(
         shelter,
         languages=tuple(runners),
@@ -124,24 +128,20 @@ async def _local(
     async def close() -> None:
         if made is not None:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(_remove, made)
+                await anyio.to_thread.run_sync(made.remove)
 
     return CodeTool(tool=make(adapter), aclose=close)
 
 
-def _folder(workspace: Path | None, name: str | None) -> tuple[Path, Path | None]:
+def _folder(workspace: Path | None, name: str | None) -> tuple[Path, OwnFolder | None]:
     """The folder to work in, and what is to be removed afterwards."""
     inside = PurePosixPath(name or "")
     if inside.is_absolute() or ".." in inside.parts:
         raise _refused(f"work_dir {name!r} leaves the agent's folder", "Give a relative path.")
-    made = None if workspace is not None else Path(tempfile.mkdtemp(prefix="massgen-ag2-"))
-    folder = (workspace or made or Path()) / inside
+    made = make_folder("ag2", ("work",)) if workspace is None else None
+    folder = (made.path / "work" if made is not None else workspace or Path()) / inside
     folder.mkdir(parents=True, exist_ok=True)
     return folder.resolve(), made
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unavailable(what: str, remedy: str) -> BackendError:
@@ -163,15 +163,25 @@ class Outcome:
 class Shelter:
     """Our sandbox in the shape of AG2's: both its factory and the one sandbox that it makes.
 
-    A program sees its folder and the system's; no network, no home, no other process.
+    A program sees its folder, what its agent may read and the system's; no network, no home, no other
+    process.
     """
 
-    def __init__(self, sandbox: Sandbox, folder: Path, *, seconds: float) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        folder: Path,
+        *,
+        seconds: float,
+        readable: Sequence[Path] = (),
+        hidden: Sequence[Path] = (),
+    ) -> None:
         self._sandbox = sandbox
         self._folder = folder
         self._seconds = seconds
         limits = ProcessLimits(cpu_seconds=max(1, round(seconds)))
-        self._confinement = Confinement(cwd=folder, write=(folder,), limits=limits)
+        self._confinement = Confinement(cwd=folder, write=(folder,), hide=tuple(hidden), limits=limits)
+        self._readable = tuple(readable)
 
     @property
     def workdir(self) -> PurePosixPath:
@@ -198,7 +208,9 @@ class Shelter:
     ) -> Outcome:
         """Run a program to its end, or to the limit of its time or output."""
         del env
-        command = self._sandbox.command(argv, self._confinement)
+        # What others have handed in comes into being as the run goes on.
+        read = tuple(path for path in self._readable if path.exists())
+        command = self._sandbox.command(argv, replace(self._confinement, read=read))
         environ = {"PATH": _PATH, "LANG": "C.UTF-8"}
         try:
             process = await anyio.open_process(
@@ -224,9 +236,14 @@ async def _ended_at_last(process: Process) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        if process.returncode is None:
-            process.kill()
         with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                # What holds it ends all of it when asked to, and only then where no sandbox works.
+                process.terminate()
+                with anyio.move_on_after(_ENDS):
+                    await process.wait()
+            if process.returncode is None:
+                process.kill()
             await process.aclose()
 
 

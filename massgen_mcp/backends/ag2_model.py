@@ -119,7 +119,7 @@ class Model:
         models: who is asked.
         events: AG2's module of that name.
         listen: told what streams.
-        replies: where the turn's replies are put.
+        replied: told each reply of the turn.
         may_retry: whether a request is sent again here, since the turn as a whole can't be.
         tool_choice: of the turn's request.
         max_tokens: of the turn's request.
@@ -134,7 +134,7 @@ class Model:
         *,
         events: ModuleType,
         listen: Callable[[Delta], None],
-        replies: list[Reply],
+        replied: Callable[[Reply], None],
         may_retry: Callable[[], bool],
         tool_choice: str | None,
         max_tokens: int | None,
@@ -146,7 +146,7 @@ class Model:
         self._tool_choice = tool_choice
         self._max_tokens = max_tokens
         self._requests = 0
-        self._replies = replies
+        self._replied = replied
 
     @property
     def model(self) -> str:
@@ -184,7 +184,7 @@ class Model:
             max_tokens=self._max_tokens,
         )
         reply = await self._models.ask(request, listen=self._listen, may_retry=self._may_retry)
-        self._replies.append(reply)
+        self._replied(reply)
         response = to_response(self._events, reply)
         conversation.remember(response, reply)
         return response

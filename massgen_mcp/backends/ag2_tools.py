@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from types import ModuleType
 from typing import Any, Protocol
@@ -28,17 +28,26 @@ class TeamTools:
     """All of the team's tools, in the shape of one AG2 `Tool`.
 
     Calls of names that nobody knows come here too, so that they are answered and counted as everywhere.
+    `show` is told each result: AG2 carries no pictures.
     """
 
     name = "team"
     declared_in_code = True
 
     def __init__(
-        self, specs: Iterable[ToolSpec], desk: Desk, *, events: ModuleType, final: ModuleType, own: str
+        self,
+        specs: Iterable[ToolSpec],
+        desk: Desk,
+        *,
+        events: ModuleType,
+        final: ModuleType,
+        own: str,
+        show: Callable[[ToolResult], None],
     ) -> None:
         self._desk = desk
         self._events = events
         self._own = own
+        self._show = show
         self._schemas = [
             final.FunctionToolSchema(
                 function=final.FunctionDefinition(
@@ -65,6 +74,7 @@ class TeamTools:
                 self._desk.observe(call)
                 return event
             result = await self._desk.call(call)
+            self._show(result)
             await context.send(self._events.ToolResultEvent.from_call(event, result=result.content))
             return None
 

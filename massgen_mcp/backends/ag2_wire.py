@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from massgen_mcp.messages import Message, Reply, ToolCall, ToolResult, ToolSpec
+from massgen_mcp.messages import Image, Message, Reply, ToolCall, ToolResult, ToolSpec
 
 __all__ = ["Conversation", "text_of", "to_response", "to_specs"]
 
@@ -23,10 +23,16 @@ class Conversation:
     def __init__(self, events: ModuleType) -> None:
         self._events = events
         self._replies: dict[int, tuple[Any, Reply]] = {}
+        self._images: dict[str, tuple[Image, ...]] = {}
 
     def remember(self, response: Any, reply: Reply) -> None:
         """Where a response came from, for what AG2 does not keep: the provider's own items."""
         self._replies[id(response)] = (response, reply)
+
+    def show(self, result: ToolResult) -> None:
+        """The pictures of a result, which AG2 does not keep either."""
+        if result.images:
+            self._images[result.call_id] = result.images
 
     def messages(self, prompt: Iterable[str], history: Iterable[Any]) -> tuple[Message, ...]:
         """The whole conversation."""
@@ -63,7 +69,12 @@ class Conversation:
 
     def _result(self, event: Any) -> ToolResult:
         failed = isinstance(event, self._events.ToolErrorEvent)
-        return ToolResult(call_id=event.parent_id, content=text_of(self._events, event), is_error=failed)
+        return ToolResult(
+            call_id=event.parent_id,
+            content=text_of(self._events, event),
+            is_error=failed,
+            images=self._images.get(event.parent_id, ()),
+        )
 
 
 class _Reading:

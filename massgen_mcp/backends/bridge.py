@@ -7,9 +7,9 @@ comes out of it is served here, by the handlers of the turn.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -32,6 +32,9 @@ NAME = "massgen"
 
 _LINE = 8 * 1024 * 1024
 """Bytes of one message."""
+
+_WAITING = 16
+"""Messages that wait to be taken; who sends more waits too."""
 
 Run = Callable[[ToolCall], Awaitable[ToolResult]]
 
@@ -90,15 +93,14 @@ class Bridge:
             arguments = json.dumps(params.arguments or {}, ensure_ascii=False)
             call = ToolCall(id=f"call_{self._calls}", name=params.name, arguments=arguments)
             result = await run(call)
-            text = types.TextContent(type="text", text=result.content)
-            return types.CallToolResult(content=[text], is_error=result.is_error)
+            return types.CallToolResult(content=_content(types, result), is_error=result.is_error)
 
         return self._lowlevel.Server(NAME, on_list_tools=list_tools, on_call_tool=call_tool)
 
     async def _serve(self, server: Any, line: SocketStream) -> None:
         """One connection, until the other side closes it."""
         make = anyio.create_memory_object_stream[Any]
-        to_us, incoming = make(math.inf)
+        to_us, incoming = make(_WAITING)
         outgoing, from_us = make(0)
         async with line, anyio.create_task_group() as tasks:
             tasks.start_soon(self._read, line, to_us)
@@ -119,7 +121,10 @@ class Bridge:
                     return
                 except ValueError:
                     continue  # who sends something else than messages waits for nothing
-                to_us.send_nowait(self._message.SessionMessage(message))
+                try:
+                    await to_us.send(self._message.SessionMessage(message))
+                except anyio.BrokenResourceError:
+                    return
 
     async def _write(self, line: SocketStream, from_us: Any) -> None:
         with from_us:
@@ -129,6 +134,22 @@ class Bridge:
                     await line.send(text.encode() + b"\n")
                 except _ENDED:
                     return
+
+
+def _content(types: ModuleType, result: ToolResult) -> list[Any]:
+    """A result's text and pictures; what is no picture stays with the team."""
+    pictures = [image for image in result.images if image.mime.startswith("image/")]
+    left_out = len(result.images) - len(pictures)
+    told = (
+        f"{result.content}\n[{left_out} documents can't be shown to you here.]"
+        if left_out
+        else result.content
+    )
+    shown = [
+        types.ImageContent(type="image", data=b64encode(each.data).decode(), mime_type=each.mime)
+        for each in pictures
+    ]
+    return [types.TextContent(type="text", text=told), *shown]
 
 
 _ENDED = (

@@ -95,9 +95,11 @@ class TurnFailures:
         """The command line ended, or says what can't be read."""
         words = " / ".join(list(self._stderr)[-_SHOWN_LINES:]) or (str(error) if error is not None else "")
         if not started:
+            hangs = isinstance(error, TimeoutError)
+            how = "did not greet in time after its start" if hangs else "could not be started"
             return self.failures.make(
                 "unavailable",
-                "The command line `claude` could not be started",
+                f"The command line `claude` {how}",
                 words=words,
                 remedy="Run `claude --version` and `claude update`; `cli_path` names another one.",
                 connected=False,
@@ -111,6 +113,15 @@ class TurnFailures:
             remedy="Try again; if it happens often, run `claude doctor`.",
             retryable=True,
             max_attempts=2,
+        )
+
+    def too_old(self, version: str, needed: str) -> BackendError:
+        """The command line's version lacks something that safety needs."""
+        return self.failures.make(
+            "unavailable",
+            f"This `claude` has version {version}; {needed} or later is needed",
+            remedy="Run `claude update`, or name another one with `cli_path`.",
+            connected=False,
         )
 
     def _usage_limit(self, words: str, resets_at: float | None) -> BackendError:

@@ -29,7 +29,11 @@ _NAMES = (
 
 
 async def open_runtime(
-    options: Options, context: BackendContext, *, find: FindSandbox | None = None
+    options: Options,
+    context: BackendContext,
+    *,
+    find: FindSandbox | None = None,
+    starts: float | None = None,
 ) -> Runtime:
     """An agent on Claude Code. Its process is started by its first turn.
 
@@ -37,6 +41,7 @@ async def open_runtime(
         options: the backend block.
         context: what the outside gives.
         find: instead of looking for the sandbox that works here.
+        starts: seconds that the command line has to greet, instead of the usual.
 
     Raises:
         BackendError: a part is missing, or there is nothing to be let in with; the text says what to do.
@@ -52,14 +57,20 @@ async def open_runtime(
         program=await anyio.to_thread.run_sync(find_program, options.cli_path, context.environ, folder),
         workspace=context.workspace,
         readable=context.readable,
+        hidden=context.hidden,
         environ=context.environ,
         find=find or partial(find_sandbox, mode=context.sandbox),
     )
-    return _assemble(options, context, vendor, access, place)
+    return _assemble(options, context, vendor, access, place, starts)
 
 
 def _assemble(
-    options: Options, context: BackendContext, vendor: Vendor, access: Access, place: Place
+    options: Options,
+    context: BackendContext,
+    vendor: Vendor,
+    access: Access,
+    place: Place,
+    starts: float | None,
 ) -> Runtime:
     asked = options.model or context.info.default_model or ""
     model = context.info.aliases.get(asked, asked)
@@ -72,6 +83,7 @@ def _assemble(
         prompt="\n\n".join(part for part in (prompt, _NAMES) if part),
         full=options.use_default_prompt,
         desk=desk,
+        **({} if starts is None else {"starts": starts}),
     )
     failures = Failures(
         title=context.info.title,

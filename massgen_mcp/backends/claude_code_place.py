@@ -6,14 +6,11 @@ every variable not meant for it and becomes the command line inside the sandbox.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,12 +20,15 @@ import anyio
 import anyio.to_thread
 
 from massgen_mcp.backends.claude_code_access import TOKEN
+from massgen_mcp.backends.claude_code_process import Process
+from massgen_mcp.backends.cli_folder import OwnFolder, make_folder
 from massgen_mcp.workspace import confinement
+from massgen_mcp.workspace.bond import bonded
 from massgen_mcp.workspace.confinement import Confinement, ProcessLimits
 from massgen_mcp.workspace.python import python_roots
 from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable, find_sandbox
 
-__all__ = ["FindSandbox", "Place", "Process", "open_place"]
+__all__ = ["FindSandbox", "Place", "open_place"]
 
 FindSandbox: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Sandbox]]
 
@@ -50,6 +50,7 @@ _INHERITED = (
     "SSL_CERT_DIR",
     "NODE_EXTRA_CA_CERTS",
 )
+_FOLDERS = ("home", "home/.claude", "fixed", "tmp", "work")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
 _NOT_FOR_COMMANDS = (
     "ANTHROPIC_API_KEY",
@@ -78,33 +79,11 @@ exec {command}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A started command line, held so that its number can't come to mean another process."""
-
-    pid: int
-    _descriptor: int | None
-
-    def kill(self) -> None:
-        """End it and all that it started, at once."""
-        with contextlib.suppress(ProcessLookupError):
-            if self._descriptor is None:
-                os.kill(self.pid, signal.SIGKILL)
-            else:
-                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
-
-    def forget(self) -> None:
-        """It has ended."""
-        if self._descriptor is not None:
-            with contextlib.suppress(OSError):
-                os.close(self._descriptor)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """One agent's own: nobody else writes here, and it is gone after `remove`."""
 
-    root: Path
+    folder: OwnFolder
     cwd: Path
     program: Path
     readable: tuple[Path, ...]
@@ -116,8 +95,15 @@ class Place:
     """None where none works."""
     why: str
     """Why there is none, or no shell in it."""
+    hidden: tuple[Path, ...]
+    """What it must not see of them."""
     has_shell: bool
     """Whether the command line's own shell can be had: its commands are confined, and have no network."""
+
+    @property
+    def root(self) -> Path:
+        """What all of its own lies in."""
+        return self.folder.path
 
     @property
     def home(self) -> Path:
@@ -144,6 +130,11 @@ class Place:
         """Whether it may do as it likes: it is held, or the operator wants it free."""
         return self.sandbox is not None
 
+    @property
+    def held(self) -> bool:
+        """Whether a sandbox holds it, which also ends it with us."""
+        return self.sandbox is not None and self.sandbox.level != "off"
+
     def variables(self) -> dict[str, str]:
         """The variables that say where it is; everything else is the caller's."""
         own = {
@@ -153,7 +144,7 @@ class Place:
         }
         if self.confined:
             own["IS_SANDBOX"] = "1"
-        if self.has_shell and self.sandbox is not None and self.sandbox.level != "off":
+        if self.has_shell and self.held:
             own["CLAUDE_CODE_SHELL_PREFIX"] = str(self.fixed / "shell")
         return {**{name: self.environ[name] for name in _INHERITED if name in self.environ}, **own}
 
@@ -161,7 +152,8 @@ class Place:
         """Make the script anew. It drops every variable of this process but those."""
         others = sorted(set(os.environ) - set(kept))
         unset = "".join(f"-u {shlex.quote(name)} " for name in others if name and "=" not in name)
-        command = shlex.join(self.command([str(self.program)]))
+        argv = self.command([str(self.program)])
+        command = shlex.join(bonded(argv) if self.sandbox is None else argv)
         script = _LAUNCH.format(pid=shlex.quote(str(self._pid_file)), unset=unset, command=command)
         _write_script(self.launcher, script)
 
@@ -172,14 +164,11 @@ class Place:
             self._pid_file.unlink()
         except (OSError, ValueError):
             return None
-        try:
-            return Process(pid, os.pidfd_open(pid))
-        except (OSError, AttributeError):  # it has ended already, or this system has no such call
-            return Process(pid, None)
+        return Process(pid)
 
     def remove(self) -> None:
         """Delete the folder."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        self.folder.remove()
 
     @property
     def _pid_file(self) -> Path:
@@ -193,6 +182,7 @@ class Place:
             cwd=self.cwd,
             write=(self.cwd, self.root / "tmp"),
             read=(self.fixed, *(path for path in (*self.needed, *self.readable) if path.exists())),
+            hide=self.hidden,
             home=self.home,
             network=network,
             nested=True,
@@ -206,6 +196,7 @@ async def open_place(
     program: Path,
     workspace: Path | None,
     readable: Sequence[Path] = (),
+    hidden: Sequence[Path] = (),
     environ: Mapping[str, str],
     find: FindSandbox = find_sandbox,
 ) -> Place:
@@ -216,14 +207,15 @@ async def open_place(
         sandbox = await find(environ)
     except SandboxUnavailable as error:
         why = str(error)
-    root = await anyio.to_thread.run_sync(_make_folder)
+    folder = await anyio.to_thread.run_sync(make_folder, "claude-code", _FOLDERS)
     try:
         place = Place(
-            root=root,
-            cwd=workspace or root / "work",
+            folder=folder,
+            cwd=workspace or folder.path / "work",
             program=program,
             readable=tuple(readable),
-            needed=(*_needed(program), *_certificates(environ), *_launchers(sandbox)),
+            hidden=tuple(hidden),
+            needed=(*_needed(program, environ), *_certificates(environ), *_launchers(sandbox)),
             environ=environ,
             sandbox=sandbox,
             why=why,
@@ -231,15 +223,8 @@ async def open_place(
         )
         return await anyio.to_thread.run_sync(_with_shell, place)
     except BaseException:
-        shutil.rmtree(root, ignore_errors=True)
+        folder.remove()
         raise
-
-
-def _make_folder() -> Path:
-    root = Path(tempfile.mkdtemp(prefix="massgen-claude-code-")).resolve()
-    for name in ("home", "home/.claude", "fixed", "tmp", "work"):
-        (root / name).mkdir(mode=0o700)
-    return root
 
 
 def _with_shell(place: Place) -> Place:
@@ -292,13 +277,13 @@ def _shell_command(place: Place, sandbox: Sandbox) -> str:
     return f'{shlex.join(["env", *unset, *bubblewrap, bash, "-c"])} "$1"'
 
 
-def _needed(program: Path) -> tuple[Path, ...]:
+def _needed(program: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """The program's own folder, and where it is a script, that of what runs it."""
     with program.open("rb") as file:
         script = file.read(2) == b"#!"
     if not script:
         return (program,)
-    node = shutil.which("node")
+    node = shutil.which("node", path=environ.get("PATH", os.defpath))
     # A package of npm: its files lie around the one that is run.
     return (program.parent, *((Path(node).resolve().parent.parent,) if node else ()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -23,6 +24,9 @@ _SYNTHETIC = "<synthetic>"
 _TELLING = ("command", "file_path", "notebook_path", "pattern", "url", "query", "description", "path")
 """Inputs of native tools that say what a use is about, most telling first."""
 _DETAIL = 200
+_COUNTED = ("input", "output", "cached", "cache_write", "reasoning")
+_VERBATIM = (2, 1, 248)
+"""The first version that takes what others wrote as it is, without expanding the files it names."""
 
 
 @dataclass(slots=True)
@@ -31,6 +35,19 @@ class Totals:
 
     cost: float = 0.0
     tokens: Mapping[str, int] = field(default_factory=dict[str, int])
+    ahead: Mapping[str, int] = field(default_factory=dict[str, int])
+    """What turns without a last word have told of: the next totals may hold it."""
+
+    def share(self, tokens: Mapping[str, int]) -> dict[str, int]:
+        """What of these totals is new. Totals that have become smaller were begun anew."""
+        goes_on = sum(tokens.values()) >= sum(self.tokens.values())
+        new = dict(tokens)
+        if goes_on:
+            new = {name: count - self.tokens.get(name, 0) for name, count in tokens.items()}
+            if all(new[name] >= self.ahead.get(name, 0) for name in ("input", "output")):
+                new = {name: count - self.ahead.get(name, 0) for name, count in new.items()}
+        self.tokens, self.ahead = tokens, {}
+        return {name: max(0, count) for name, count in new.items()}
 
 
 class Reading:
@@ -75,6 +92,8 @@ class Reading:
             self.result = message
         elif isinstance(message, sdk.SystemMessage) and message.subtype == "api_retry":
             self._retry(message.data)
+        elif isinstance(message, sdk.SystemMessage) and message.subtype == "init":
+            self._greeted(message.data)
 
     def _event(self, message: Any) -> Iterator[Delta]:
         if message.parent_tool_use_id is not None:
@@ -125,6 +144,17 @@ class Reading:
         if info.status == "rejected" and isinstance(info.resets_at, int | float):
             self._resets_at = float(info.resets_at)
 
+    def _greeted(self, data: Mapping[str, Any]) -> None:
+        """One that is too old would put files into its prompt that other agents only name.
+
+        Raises:
+            BackendError: this one is.
+        """
+        version = str(data.get("claude_code_version") or "")
+        found = re.match(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", version)
+        if found is not None and tuple(int(part) for part in found.groups()) < _VERBATIM:
+            raise self._failures.too_old(version, ".".join(map(str, _VERBATIM)))
+
     def _retry(self, data: Mapping[str, Any]) -> None:
         """Before a tool was used the one retry layer decides; afterwards only the command line can go on."""
         status, error = data.get("error_status"), str(data.get("error") or "")
@@ -164,6 +194,7 @@ class Reading:
     def _check(self) -> None:
         result = self.result
         if result.is_error or result.subtype != "success":
+            self._usage()  # what a failed turn took is not the next one's
             raise self.counted(self._failures.of_result(result, error=self._error, resets_at=self._resets_at))
         if not self._final_text().strip():
             raise self.counted(self._failures.failures.empty())
@@ -181,24 +212,25 @@ class Reading:
 
     def _usage(self) -> Usage:
         """This turn's share of the running totals; the result's own count where there are none."""
-        result = self.result
-        if result is None:  # it was cut off after it had handed in
-            return Usage(requests=max(1, self.requests), **self._price(None))
-        tokens = _total(result.model_usage or {})
-        if any(tokens.values()):
-            share = {name: max(0, count - self._totals.tokens.get(name, 0)) for name, count in tokens.items()}
-            self._totals.tokens = tokens
-        else:
-            share = _own(result.usage or {})
-        return Usage(requests=max(1, self.requests), **share, **self._price(result.total_cost_usd))
+        result, totals = self.result, self._totals
+        if result is None:  # it was cut off after it had handed in: what was told on the way counts
+            counts = {name: getattr(self._spent, name) for name in _COUNTED}
+            totals.ahead = {name: totals.ahead.get(name, 0) + count for name, count in counts.items()}
+            return Usage(requests=max(1, self.requests), **counts, **self._price(None))
+        tokens, mixed = _total(result.model_usage or {}), bool(totals.ahead)
+        share = totals.share(tokens) if any(tokens.values()) else _own(result.usage or {})
+        price = self._price(result.total_cost_usd)
+        if mixed and not self._access.subscription:
+            price = {}  # its dollars are those of more than this turn
+        return Usage(requests=max(1, self.requests), **share, **price)
 
     def _price(self, total: object) -> dict[str, Any]:
         if self._access.subscription:
             return {"cost_usd": 0.0, "cost_source": "subscription"}
         if (cost := reported_cost(total)) is None:
             return {}
-        share = cost - self._totals.cost
-        self._totals.cost = cost
+        known, self._totals.cost = self._totals.cost, cost
+        share = cost - known if cost >= known else cost
         # A model that its list does not know costs nothing there.
         return {"cost_usd": share, "cost_source": "provider"} if share > 0 and self._access.priced else {}
 

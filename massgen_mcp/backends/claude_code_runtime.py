@@ -142,7 +142,7 @@ class Runtime:
         await anyio.sleep(_HINT)
         with suppress(Exception), anyio.move_on_after(_PATIENCE):
             await self._session.interrupt()
-        await anyio.sleep(_PATIENCE)
+            await anyio.sleep(_PATIENCE)
         self._session.kill()
 
     def _news(self, request: Request) -> list[dict[str, Any]]:

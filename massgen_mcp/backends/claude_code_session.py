@@ -14,7 +14,8 @@ import anyio
 import anyio.to_thread
 
 from massgen_mcp.backends.claude_code_failures import TurnFailures
-from massgen_mcp.backends.claude_code_place import Place, Process
+from massgen_mcp.backends.claude_code_place import Place
+from massgen_mcp.backends.claude_code_process import Process
 from massgen_mcp.backends.claude_code_reading import Totals
 from massgen_mcp.backends.claude_code_settings import SERVER
 from massgen_mcp.backends.claude_code_tools import Desk
@@ -56,6 +57,7 @@ class Session:
         prompt: str,
         full: bool,
         desk: Desk,
+        starts: float = _START_SECONDS,
     ) -> None:
         self._vendor = vendor
         self._place = place
@@ -63,6 +65,7 @@ class Session:
         self._prompt = prompt
         self._full = full
         self._desk = desk
+        self._starts = starts
         self._client: Any = None
         self._process: Process | None = None
         self._shape = ""
@@ -150,8 +153,7 @@ class Session:
                 with contextlib.suppress(Exception):
                     await client.disconnect()
                 tasks.cancel_scope.cancel()
-        self.kill()
-        self._forget()
+            await self._end()
 
     async def _kill_later(self) -> None:
         await anyio.sleep(_LEAVE)
@@ -178,8 +180,7 @@ class Session:
         failure = await self._connect(client)
         self._process = self._place.started()
         if failure is not None:
-            self.kill()
-            self._forget()
+            await self._end()
             raise failures.of_process(failure, started=False) from None
         self._client = client
 
@@ -190,7 +191,7 @@ class Session:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_unless, connected)
             try:
-                with anyio.fail_after(_START_SECONDS):
+                with anyio.fail_after(self._starts):
                     await client.connect()
             except Exception as error:  # noqa: BLE001 - the SDK raises bare exceptions; whichever, it did not start
                 failure = error
@@ -198,21 +199,26 @@ class Session:
         return failure
 
     async def _end_unless(self, connected: anyio.Event) -> None:
-        """Where the start is cancelled, the SDK waits long for a process that does not leave by itself."""
+        """Where a start is cancelled or too slow, the SDK waits long for a process that does not leave."""
         try:
-            await connected.wait()
+            with anyio.move_on_after(self._starts):
+                await connected.wait()
         finally:
             if not connected.is_set():
                 with anyio.CancelScope(shield=True):
                     await anyio.sleep(_LEAVE)
                     self._process = self._place.started()
-                    self.kill()
-                    self._forget()
+                    await self._end()
 
-    def _forget(self) -> None:
-        if self._process is not None:
-            self._process.forget()
-        self._process = None
+    async def _end(self) -> None:
+        """See that nothing is left of the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.gone()
+        process.forget()
 
     def _write(self, system: str) -> None:
         text = "\n\n".join(part for part in (self._prompt, system) if part)

@@ -105,7 +105,10 @@ def allowed(options: Options, place: Place) -> list[str]:
 def refused(options: Options, place: Place) -> list[str]:
     """What is refused in every mode: the block's entries, secrets of processes, services of this machine."""
     own = [entry for entry in options.refused_tools if _native(entry)]
-    files = [f"{tool}(/{path})" for path in (*_OTHERS, f"{place.config}/**") for tool in ("Read", "Edit")]
+    hidden = [pattern for path in place.hidden for pattern in (str(path), f"{path}/**")]
+    files = [
+        f"{tool}(/{path})" for path in (*_OTHERS, f"{place.config}/**", *hidden) for tool in ("Read", "Edit")
+    ]
     hosts = [f"WebFetch(domain:{host})" for host in _PRIVATE_HOSTS]
     return [*own, *files, *hosts]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from anyio.abc import TaskGroup
 from massgen_mcp.backends.base import TurnTools
 from massgen_mcp.backends.claude_code_settings import SERVER
 from massgen_mcp.backends.pulse import PULSE
-from massgen_mcp.messages import ToolCall, ToolResult, ToolSpec
+from massgen_mcp.messages import Image, ToolCall, ToolResult, ToolSpec
 
 __all__ = ["Desk", "OpenTurn"]
 
@@ -98,7 +99,7 @@ class Desk:
         arguments = json.dumps(params.arguments or {}, ensure_ascii=False)
         result = await turn.run(ToolCall(id=identity, name=params.name, arguments=arguments))
         if not turn.ended.is_set():
-            return _content(result.content, is_error=result.is_error)
+            return _content(result.content, is_error=result.is_error, images=result.images)
         # Ends the command line's turn without another request; it looks at that only where nothing failed.
         return {**_content(result.content, is_error=False), "_meta": {"claude/endTurn": True}}
 
@@ -170,5 +171,12 @@ async def _beat() -> None:
             pulse.beat()
 
 
-def _content(text: str, *, is_error: bool) -> dict[str, Any]:
-    return {"content": [{"type": "text", "text": text}], "isError": is_error}
+def _content(text: str, *, is_error: bool, images: Sequence[Image] = ()) -> dict[str, Any]:
+    pictures = [image for image in images if image.mime.startswith("image/")]
+    left_out = len(images) - len(pictures)
+    told = f"{text}\n[{left_out} documents can't be shown to you here.]" if left_out else text
+    shown = [
+        {"type": "image", "data": base64.b64encode(each.data).decode(), "mimeType": each.mime}
+        for each in pictures
+    ]
+    return {"content": [{"type": "text", "text": told}, *shown], "isError": is_error}

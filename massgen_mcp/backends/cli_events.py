@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -31,14 +32,18 @@ def count(value: Mapping[str, Any], name: str) -> int:
 def logged(folder: Path, pattern: str, word: bytes) -> Iterator[Mapping[str, Any]]:
     """The objects, one a line, of the log files that fit the pattern, where they hold that word."""
     for path in folder.glob(pattern):
-        with path.open("rb") as file:
-            for line in file.read(_LONGEST_LOG).splitlines():
-                if word in line:
-                    yield _read(line)
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                continue
+            with path.open("rb") as file:
+                lines = file.read(_LONGEST_LOG).splitlines()
+        except OSError:
+            continue  # what is not told is not counted
+        yield from (_read(line) for line in lines if word in line)
 
 
 def _read(line: bytes) -> Mapping[str, Any]:
     try:
-        return fields(json.loads(line))
+        return fields(json.loads(line.decode(errors="replace")))
     except (ValueError, RecursionError):
         return {}  # the line is not whole yet

@@ -17,13 +17,13 @@ from massgen_mcp.backends.cli_place import Place
 from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.pulse import PULSE
 from massgen_mcp.errors import BackendError
-from massgen_mcp.messages import Delta, Message, ObservedCall, Reply, Request, ToolCall, ToolResult
+from massgen_mcp.messages import Delta, Message, ObservedCall, Reply, Request, Spent, ToolCall, ToolResult
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.text import shorten, visible
 from massgen_mcp.usage import Usage
 from massgen_mcp.workspace.children import Child, ChildLost, launch
 
-__all__ = ["CliRuntime", "Dialect", "Heard"]
+__all__ = ["STARTS", "CliRuntime", "Dialect", "Heard"]
 
 _LINE = 8 * 1024 * 1024
 _DETAIL = 200
@@ -31,6 +31,13 @@ _MOST_CALLS = 200
 _SETTLES = 1.0
 """Seconds that a program has to write down what its last request used, once a call has ended the turn."""
 _LOOK = 0.15
+_LEAVES = 1.0
+"""Seconds that a program has to write its session down, once it has said its last word."""
+STARTS = 120.0
+"""Seconds until a program says its first word; it starts the server of the team's tools before that."""
+_TOLD_EVERY = 1.0
+"""Seconds between two looks at what a turn has used so far."""
+_BOND_ENDS = 2.0
 
 
 @dataclass(slots=True)
@@ -55,8 +62,8 @@ class Dialect(Protocol):
     cwd: Path
     """The folder it starts in."""
 
-    def arguments(self, session: str | None) -> Sequence[str]:
-        """Arguments for a turn, continuing that session; the prompt comes on its standard input."""
+    def arguments(self, session: str | None, images: Sequence[Path]) -> Sequence[str]:
+        """Arguments for a turn, continuing that session and showing it that; its prompt is its input."""
         ...
 
     def environ(self) -> Mapping[str, str]:
@@ -97,6 +104,7 @@ class CliRuntime:
         dialect: Dialect,
         secrets: Secrets,
         warnings: Sequence[str] = (),
+        starts: float = STARTS,
     ) -> None:
         self._info = info
         self._model = model
@@ -105,6 +113,7 @@ class CliRuntime:
         self._dialect = dialect
         self._secrets = secrets
         self._warnings = tuple(warnings)
+        self._starts = starts
         self._session: str | None = None
         self._told: list[Message] = []
         self._paid = 0
@@ -130,18 +139,20 @@ class CliRuntime:
         """Borrow the stream of one attempt at a turn; leaving ends its process."""
         turn = _Turn(tools)
         told, session, paid = list(self._told), self._session, self._paid
-        async with self._bridge.serving(request.tools, turn.call):
-            child = await self._start(request)
-            try:
-                async with aclosing(self._deltas(turn, child)) as deltas:
-                    yield deltas
-            finally:
-                await child.stop(0.0)
-                if not turn.replied and not turn.used:
-                    # As if it had not begun: a new session is forgotten, an older one asked again.
-                    self._told = told
-                    if session != self._session:
-                        self._session, self._paid = session, paid
+        try:
+            async with self._bridge.serving(request.tools, turn.call):
+                child = await self._start(request)
+                try:
+                    async with aclosing(self._deltas(turn, child)) as deltas:
+                        yield deltas
+                finally:
+                    await child.stop(_LEAVES if turn.heard.done else 0.0)
+        finally:
+            if not turn.replied and not turn.used:
+                # As if it had not begun: a new session is forgotten, an older one asked again.
+                self._told = told
+                if session != self._session:
+                    self._session, self._paid = session, paid
 
     async def aclose(self) -> None:
         """Delete what is its alone; its process ended with its turn."""
@@ -150,47 +161,86 @@ class CliRuntime:
     async def _start(self, request: Request) -> Child:
         system = "\n\n".join(each.text for each in request.messages if each.role == "system")
         await self._dialect.prepare(system)
+        new = self._new(request)
         prompt = self._place.fixed / "prompt"
-        await self._place.write(prompt, self._dialect.prompt(self._new(request)))
-        command = self._place.command(
-            self._dialect.arguments(self._session),
+        await self._place.write(prompt, self._dialect.prompt([message.text for message in new]))
+        images = [image for message in new for image in message.images]
+        command = self._place.turn(
+            self._dialect.arguments(self._session, await self._place.show(images)),
             prompt=prompt,
             cwd=self._dialect.cwd,
             reads=self._bridge.reads,
         )
         environ = self._place.variables(self._dialect.environ())
+        grace = 0.0 if self._place.held else _BOND_ENDS
         try:
-            return await launch(command, environ=environ, max_line=_LINE)
+            return await launch(command, environ=environ, max_line=_LINE, term_grace=grace)
         except OSError as error:
             what = f"{self._info.title} can't be started: {error}"
             raise BackendError(what, kind="unavailable", connected=False) from error
 
-    def _new(self, request: Request) -> list[str]:
+    def _new(self, request: Request) -> list[Message]:
         """What the user says that the session does not hold yet, the last entry in any case."""
         users = [message for message in request.messages if message.role == "user"]
         new = [message for message in users[:-1] if message not in self._told] + users[-1:]
         self._told += new
-        return [message.text for message in new]
+        return new
 
     async def _deltas(self, turn: _Turn, child: Child) -> AsyncGenerator[Delta]:
         heard = turn.heard
+        lost: str | None = None
         try:
-            while not heard.done and (line := await turn.next_line(child)) is not None:
+            line = await self._first_line(turn, child)
+            while line is not None:
                 for delta in self._read(line, heard):
                     turn.used = turn.used or isinstance(delta, ObservedCall)
                     yield delta
                 self._session = heard.session or self._session
+                if spent := await self._spent(turn):
+                    yield spent
+                line = None if heard.done else await turn.next_line(child)
         except ChildLost as error:
-            raise await self._failed(turn, child, str(error)) from None
+            lost = str(error)
         if turn.broken is not None:
             raise turn.broken
-        if turn.tools.ended_by is None and heard.failed is not None:
-            raise await self._failed(turn, child, heard.failed)
+        words = lost if lost is not None else heard.failed
+        if turn.tools.ended_by is None and words is not None:
+            usage = await self._usage(turn, wait=False)
+            if usage.tokens:
+                yield Spent(usage=usage)
+            raise await self._failed(turn, child, words, usage)
         reply = await self._reply(turn)
         if not reply.text.strip() and not reply.calls:
             raise self._wordless(turn)
         turn.replied = True
         yield reply
+
+    async def _first_line(self, turn: _Turn, child: Child) -> bytes | None:
+        """Its first word; one that has none hangs, or asks something that nobody can answer.
+
+        Raises:
+            BackendError: it said nothing.
+        """
+        with anyio.move_on_after(self._starts):
+            return await turn.next_line(child)
+        said = self._clean(child.last_words(), 300)
+        what = f"{self._info.title} said nothing within {self._starts:g} s of its start" + (
+            f": {said}" if said else ""
+        )
+        remedy = f"Run it once in a terminal: it may wait for a person. {self._info.setup}".strip()
+        raise BackendError(f"{what}. {remedy}", kind="unavailable", remedy=remedy, connected=False)
+
+    async def _spent(self, turn: _Turn) -> Spent | None:
+        """What the turn has used by now, where that is more than was told; looked up now and then."""
+        now = anyio.current_time()
+        if self._session is None or (now < turn.looks_at and not turn.heard.done):
+            return None
+        turn.looks_at = now + _TOLD_EVERY
+        new = (await self._dialect.used(self._session))[self._paid :]
+        if len(new) <= turn.told:
+            return None
+        turn.told = len(new)
+        return Spent(usage=sum(new, Usage()))
 
     def _wordless(self, turn: _Turn) -> BackendError:
         what = f"{self._info.title} ended its turn without a word. Try again, or use another backend."
@@ -198,7 +248,7 @@ class CliRuntime:
 
     def _read(self, line: bytes, heard: Heard) -> Iterator[Delta]:
         try:
-            event: object = json.loads(line)
+            event: object = json.loads(line.decode(errors="replace"))
         except (ValueError, RecursionError):
             return  # a word of warning between the events
         if isinstance(event, dict):
@@ -243,10 +293,9 @@ class CliRuntime:
         self._paid += len(new)
         return sum(new, Usage()) if new else turn.heard.usage
 
-    async def _failed(self, turn: _Turn, child: Child, words: str) -> BackendError:
+    async def _failed(self, turn: _Turn, child: Child, words: str, usage: Usage) -> BackendError:
         code = await child.ending()
         error = self._dialect.failure(words, child.last_words(60, 8000), code)
-        usage = await self._usage(turn, wait=False)
         error.requests = max(error.requests, usage.requests)
         error.retryable = error.retryable and not turn.used
         return error
@@ -261,6 +310,10 @@ class _Turn:
         self.used = False
         """Whether a tool was used, so that the turn can't be replayed."""
         self.replied = False
+        self.told = 0
+        """Requests of it that were told of."""
+        self.looks_at = 0.0
+        """When they are looked up again."""
         self.broken: Exception | None = None
         """What a team's tool raised, such as a journal that can't be written."""
         self._reading: anyio.CancelScope | None = None

@@ -40,6 +40,10 @@ _OFF = (
     "unbounded_connection_retries",
 )
 """What reaches beyond the turn, waits for a person, or tries again by itself."""
+_NO_TOOLS = frozenset(
+    {"agent_message", "error", "file_change", "mcp_tool_call", "reasoning", "todo_list", "web_search"}
+)
+"""Items that are told of otherwise: by their end, by the team, or not at all."""
 _SHELL = ("shell_tool", "unified_exec")
 
 _STATUS = re.compile(r"status:? (\d{3})\b")
@@ -78,10 +82,11 @@ class CodexDialect:
         self._home = place.home / ".codex"
         self.cwd = place.workspace
 
-    def arguments(self, session: str | None) -> Sequence[str]:
+    def arguments(self, session: str | None, images: Sequence[Path]) -> Sequence[str]:
         """Arguments for a turn."""
         again = () if session is None else ("resume", session)
-        return ("exec", *again, "--json", "--skip-git-repo-check", "-")
+        shown = (f"--image={path}" for path in images)
+        return ("exec", *again, "--json", "--skip-git-repo-check", *shown, "-")
 
     def environ(self) -> Mapping[str, str]:
         """Its key, and its folder instead of the user's."""
@@ -123,6 +128,7 @@ class CodexDialect:
                 "wire_api": "responses",
                 "request_max_retries": 0,
                 "stream_max_retries": 0,
+                "stream_idle_timeout_ms": None if options.timeout is None else int(options.timeout * 1000),
             }
         )
         yield f"[mcp_servers.{NAME}]"
@@ -210,11 +216,15 @@ def _item(what: str, item: Mapping[str, Any], heard: Heard, *, ended: bool) -> I
         case "command_execution" if not ended:
             yield ObservedCall(name="shell", detail=text(item.get("command")))
         case "file_change" if ended:
-            changes = cast("list[object]", item.get("changes") or [])
-            paths = [text(fields(change).get("path")) for change in changes]
-            yield ObservedCall(name="apply_patch", detail=", ".join(paths))
+            changes: object = item.get("changes")
+            listed = cast("list[object]", changes) if isinstance(changes, list) else []
+            paths = (text(fields(change).get("path")) for change in listed)
+            yield ObservedCall(name="apply_patch", detail=", ".join(path for path in paths if path))
         case "web_search" if ended:
             yield ObservedCall(name="web_search", detail=text(item.get("query")))
+        case _ if what not in _NO_TOOLS and not ended:
+            # Whatever later versions bring: it may have done something.
+            yield ObservedCall(name=what)
         case _:
             pass
 

@@ -12,8 +12,8 @@ import anyio
 
 from massgen_mcp.backends.bridge import open_bridge
 from massgen_mcp.backends.cli_events import fields
-from massgen_mcp.backends.cli_place import Place, Program, find_program, open_place
-from massgen_mcp.backends.cli_runtime import CliRuntime
+from massgen_mcp.backends.cli_place import FindSandbox, Place, Program, find_program, open_place
+from massgen_mcp.backends.cli_runtime import STARTS, CliRuntime
 from massgen_mcp.backends.codex import Options
 from massgen_mcp.backends.codex_dialect import CodexDialect
 from massgen_mcp.backends.context import BackendContext
@@ -21,6 +21,7 @@ from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.keys import find_key
 from massgen_mcp.backends.urls import host_of, is_loopback, owned_by
 from massgen_mcp.errors import BackendError
+from massgen_mcp.workspace.sandbox import find_sandbox
 
 __all__ = ["open_codex"]
 
@@ -28,13 +29,15 @@ _API = "https://api.openai.com/v1"
 _PROBE_SECONDS = 30.0
 
 
-async def open_codex(options: Options, context: BackendContext) -> CliRuntime:
-    """An agent on Codex, ready for its turns."""
+async def open_codex(
+    options: Options, context: BackendContext, *, starts: float = STARTS, find: FindSandbox = find_sandbox
+) -> CliRuntime:
+    """An agent on Codex, ready for its turns. `starts`: seconds until its first word in each."""
     base_url = (options.base_url or _API).rstrip("/")
     key, source = find_key(options, context, base_url)
     model = options.model or context.info.default_model or ""
     model = context.info.aliases.get(model, model)
-    place = await open_place(context, _program(options, context))
+    place = await open_place(context, _program(options, context), find=find)
     try:
         home = place.home / ".codex"
         home.mkdir(mode=0o700)
@@ -70,6 +73,7 @@ async def open_codex(options: Options, context: BackendContext) -> CliRuntime:
         bridge=bridge,
         dialect=dialect,
         secrets=context.secrets,
+        starts=starts,
         warnings=[f"Codex runs no commands here: {shell}"] if shell else [],
     )
 

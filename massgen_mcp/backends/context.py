@@ -41,6 +41,8 @@ class BackendContext:
     """The agent's own folder, where it has one: runtimes work in it."""
     readable: tuple[Path, ...] = ()
     """Folders that a runtime may read besides: the work behind other answers, the project."""
+    hidden: tuple[Path, ...] = ()
+    """What its programs must not see of them: what keeps keys."""
     cache_dir: Path | None = None
     """A folder for what may be made again, such as assembled weights."""
     sandbox: Literal["auto", "off"] = "auto"

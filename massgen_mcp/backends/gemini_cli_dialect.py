@@ -36,10 +36,14 @@ _OFF = (
     "save_memory",
 )
 _SEARCH = "google_web_search"
+_SEPARATED = "\N{WORD JOINER}"
+"""Seen by nobody: what follows is no path or command any more."""
+_MOST_NAMES = 2_000
 _OURS = f"mcp_{NAME}_"
 _STATUSES = {status % 256: status for status in (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)}
 """Its exit code is the status of the failed request, as far as an exit code goes."""
 _STATUS = re.compile(r'"code": ?(\d{3})\b|\b(?:status|code): (\d{3})\b')
+_OLD = re.compile(r"unknown arguments?:", re.IGNORECASE)
 _BROKEN = re.compile(r"fetch failed|ECONNRESET|socket hang up|terminated|Premature close", re.IGNORECASE)
 _UNREACHED = re.compile(r"ECONNREFUSED|ENOTFOUND|EAI_AGAIN", re.IGNORECASE)
 
@@ -72,10 +76,11 @@ class GeminiDialect:
         self._home = place.home / ".gemini"
         self.cwd = place.fixed / "project"
 
-    def arguments(self, session: str | None) -> Sequence[str]:
+    def arguments(self, session: str | None, images: Sequence[Path]) -> Sequence[str]:
         """Arguments for a turn."""
+        del images  # it has no way to be shown one
         which = ("--session-id", str(uuid4())) if session is None else ("--resume", session)
-        seen = ("--include-directories", str(self._place.workspace))
+        seen = [word for folder in self._folders for word in ("--include-directories", str(folder))]
         ask = ("--approval-mode", "yolo", "--skip-trust")
         return ("--output-format", "stream-json", "--model", self._model, *ask, *seen, *which)
 
@@ -89,9 +94,16 @@ class GeminiDialect:
             **address,
         }
 
+    @property
+    def _folders(self) -> list[Path]:
+        """What its tools may look at beside its project."""
+        return [self._place.workspace, *(path for path in self._place.readable if path.is_dir())]
+
     def prompt(self, texts: Sequence[str]) -> str:
-        """What the user says."""
-        return "\n\n".join(texts)
+        """What the user says, as text alone: not as a command, and without the files it may name."""
+        names = [name for folder in (*self._folders, self.cwd) for name in _names_in(folder)]
+        said = _literal("\n\n".join(texts), names)
+        return f"{_SEPARATED}{said}" if said.startswith("/") else said
 
     async def prepare(self, system: str) -> None:
         """Write its settings, and what it is told for good."""
@@ -119,6 +131,7 @@ class GeminiDialect:
             },
             "skills": {"enabled": False},
             "hooksConfig": {"enabled": False},
+            "context": {"fileFiltering": {"enableRecursiveFileSearch": False}},
             "tools": {"exclude": list(off)},
             "mcp": {"allowed": [NAME]},
             "mcpServers": {
@@ -167,6 +180,10 @@ class GeminiDialect:
         status = int(found[1] or found[2]) if found else _STATUSES.get(code or 0)
         if status is not None:
             return failures.status(status, said)
+        if _OLD.search(errors):
+            remedy = "Install @google/gemini-cli 0.61 or later."
+            what = "This Gemini CLI does not know what it is asked for"
+            return failures.make("unavailable", what, words=errors, remedy=remedy, connected=False)
         if _UNREACHED.search(words) or _UNREACHED.search(errors):
             what = "No connection to Gemini CLI's model"
             return failures.make("network", what, words=said, retryable=True, connected=False, max_attempts=2)
@@ -178,6 +195,23 @@ class GeminiDialect:
     async def used(self, session: str) -> Sequence[Usage]:
         """What each request used, as its record of the session has it."""
         return await anyio.to_thread.run_sync(_recorded, self._home / "tmp", session)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())[:_MOST_NAMES]
+    except OSError:
+        return []
+
+
+def _literal(said: str, names: Sequence[str]) -> str:
+    """The text, with what would be replaced by the content of files made harmless, and all else as it is.
+
+    After an `@` that is a path from its folders' top, from here or from the root, it puts in what lies there,
+    a whole folder too.
+    """
+    starts = "|".join((r"[./~\"'\\]", *(re.escape(name) for name in names)))
+    return re.sub(rf"@(?={starts})", f"@{_SEPARATED}", said)
 
 
 def _first(parameters: object) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio.to_thread
 
 from massgen_mcp.backends.bridge import open_bridge
-from massgen_mcp.backends.cli_place import Program, find_program, open_place
-from massgen_mcp.backends.cli_runtime import CliRuntime
+from massgen_mcp.backends.cli_place import FindSandbox, Program, find_program, open_place
+from massgen_mcp.backends.cli_runtime import STARTS, CliRuntime
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.gemini_cli import Options
@@ -18,20 +18,23 @@ from massgen_mcp.backends.gemini_cli_dialect import GeminiDialect
 from massgen_mcp.backends.keys import find_key
 from massgen_mcp.backends.urls import host_of, is_loopback
 from massgen_mcp.errors import BackendError
+from massgen_mcp.workspace.sandbox import find_sandbox
 
 __all__ = ["open_gemini_cli"]
 
 _API = "https://generativelanguage.googleapis.com"
 
 
-async def open_gemini_cli(options: Options, context: BackendContext) -> CliRuntime:
-    """An agent on Gemini CLI, ready for its turns."""
+async def open_gemini_cli(
+    options: Options, context: BackendContext, *, starts: float = STARTS, find: FindSandbox = find_sandbox
+) -> CliRuntime:
+    """An agent on Gemini CLI, ready for its turns. `starts`: seconds until its first word in each."""
     base_url = (options.base_url or _API).rstrip("/")
     key, source = find_key(options, context, base_url)
     model = options.model or context.info.default_model or ""
     model = context.info.aliases.get(model, model)
     program = await anyio.to_thread.run_sync(_program, options, context)
-    place = await open_place(context, program)
+    place = await open_place(context, program, find=find)
     try:
         bridge = await open_bridge(place.line)
     except BaseException:
@@ -60,6 +63,7 @@ async def open_gemini_cli(options: Options, context: BackendContext) -> CliRunti
         bridge=bridge,
         dialect=dialect,
         secrets=context.secrets,
+        starts=starts,
         warnings=[f"Gemini CLI is not confined here: {place.why}"] if place.why else [],
     )
 

@@ -152,10 +152,14 @@ class BackendInfo:
     sampling: tuple[str, ...] = ("temperature", "top_p", "max_tokens")
     limits: TimeLimits = TimeLimits()
     max_concurrent: int | None = None
+    memory: int = 1
+    """MiB that one agent takes while a run is in motion, its own program included, roughly."""
     extra: str | None = None
     """The extra of this package that brings what it needs."""
     package: str | None = None
     """The module that this extra brings, by which one sees whether it is installed."""
+    programs: tuple[str, ...] = ()
+    """Programs of others that it starts, by which one sees whether they are installed."""
     setup: str = ""
     """One line: how a person makes it ready."""
     rank: int = 99

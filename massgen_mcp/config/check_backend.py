@@ -15,7 +15,7 @@ from massgen_mcp.backends.reasoning import Reasoning
 from massgen_mcp.backends.responses_options import ResponsesOptions
 from massgen_mcp.backends.urls import host_of, is_loopback
 from massgen_mcp.config.paths import KeyPath
-from massgen_mcp.config.readiness import address_of, foreign_host, key_for, readiness
+from massgen_mcp.config.readiness import address_of, foreign_host, key_for, missing_program, readiness
 from massgen_mcp.config.seat import Seat
 from massgen_mcp.config.tree import Value
 from massgen_mcp.config.variables import AZURE_ENDPOINT, AZURE_VERSION
@@ -40,6 +40,7 @@ def check_backend(seat: Seat, *, today: date) -> Iterator[Problem]:
     """Problems of one agent's backend: address, key, model and built-in tools."""
     yield from _address(seat)
     yield from _key(seat)
+    yield from _programs(seat)
     yield from _literal_keys(seat)
     yield from _model(seat, today)
     yield from _flags(seat)
@@ -104,6 +105,17 @@ def _key(seat: Seat) -> Iterator[Problem]:
         near = found.remedy.rpartition(". ")[2] if "was that meant" in found.remedy else ""
         severity = "notice" if seat.agent.optional else "warning"
         yield seat.problem("type", message=message, severity=severity, hint=f"{near} {remedy}".strip())
+
+
+def _programs(seat: Seat) -> Iterator[Problem]:
+    if not seat.inline and (absent := missing_program(seat.agent.backend, seat.environment)):
+        remedy = "It sits out until then." if seat.agent.optional else "A run is refused until then."
+        yield seat.problem(
+            "type",
+            message=f"the program `{absent}` is not installed.",
+            severity="notice" if seat.agent.optional else "warning",
+            hint=f"{seat.info.setup} {remedy}",
+        )
 
 
 def _literal_keys(seat: Seat) -> Iterator[Problem]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pydantic import SecretStr
@@ -28,6 +31,7 @@ __all__ = [
     "is_local",
     "key_for",
     "key_variables",
+    "missing_program",
     "readiness",
 ]
 
@@ -176,6 +180,9 @@ def readiness(options: Options, environment: Environment) -> Readiness:
         return Readiness(ready=False, why=why, variables=key.variables, key=state)
     if key.source == "missing":
         return _without_key(options, key, environment)
+    if absent := missing_program(options, environment):
+        why = f"the program `{absent}` is not installed"
+        return Readiness(ready=False, why=why, remedy=info.setup, variables=key.variables, key=state)
     if isinstance(options, AzureOptions) and address_of(options, environment) is None:
         return Readiness(
             ready=False,
@@ -185,6 +192,19 @@ def readiness(options: Options, environment: Environment) -> Readiness:
             key=state,
         )
     return Readiness(ready=True, variables=key.variables, key=state)
+
+
+def missing_program(options: Options, environment: Environment) -> str:
+    """The program of others that this backend would start and that is not there; empty where all are."""
+    info = backend_info(options.type)
+    names = list(info.programs) if info else []
+    named: object = getattr(options, "cli_path", None)
+    if names and isinstance(named, Path):
+        if not named.expanduser().is_file():
+            return str(named)
+        del names[0]
+    path = environment.get("PATH") or os.defpath
+    return next((name for name in names if shutil.which(name, path=path) is None), "")
 
 
 def _without_key(options: Options, key: Key, environment: Environment) -> Readiness:

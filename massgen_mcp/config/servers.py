@@ -104,7 +104,6 @@ class McpServer(Part):
             raise ValueError("a streamable-http server has a url and no command")
         return self
 
-
     @property
     def secrets(self) -> Iterator[tuple[str, str]]:
         """Name and value of what must not be shown: headers, and variables by what they are called."""

@@ -16,21 +16,35 @@ import anyio
 
 from massgen_mcp.backends import codex, gemini_cli
 from massgen_mcp.backends.base import AgentRuntime
-from massgen_mcp.backends.cli_place import Place, Program
-from massgen_mcp.backends.cli_runtime import Dialect
+from massgen_mcp.backends.cli_folder import OwnFolder
+from massgen_mcp.backends.cli_place import FindSandbox, Place, Program
+from massgen_mcp.backends.cli_runtime import STARTS, Dialect
 from massgen_mcp.backends.codex_dialect import CodexDialect
+from massgen_mcp.backends.codex_open import open_codex
 from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.gemini_cli_dialect import GeminiDialect
+from massgen_mcp.backends.gemini_cli_open import open_gemini_cli
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.clock import SystemClock
 from massgen_mcp.errors import BackendError
 from massgen_mcp.secrets import Secrets
 from tests.backends import fake_cli
+from tests.backends.runtimes import free
 from tests.backends.wire import make_context
 
 __all__ = ["Cli", "cli", "failure_of"]
 
-_MODULES = {"codex": codex, "gemini_cli": gemini_cli}
+_PYTHON = os.path.realpath(sys.executable)
+"""Without the detours of a virtual environment: the programs need nothing of it."""
+_MODELS = {"models": [{"slug": "m", "tool_mode": "code"}]}
+_CODEX = """#!/bin/sh
+case "$1" in
+    debug) exec cat "{folder}/models.json" ;;
+    sandbox) exit {code} ;;
+esac
+exec {python} -IS "{folder}/fake.py" "$@"
+"""
+"""What needs no Python, without one: each start of it takes longer than all else in a test."""
 
 
 class Cli:
@@ -40,15 +54,22 @@ class Cli:
         self.folder = folder / "program"
         self.folder.mkdir()
         self.path = self.folder / name
-        # The real gemini is a script that node runs; this one is run by what stands in for node.
-        first = f"#!{sys.executable}\n" if name == "codex" else ""
-        self.path.write_text(first + Path(fake_cli.__file__).read_text())
+        source = Path(fake_cli.__file__).read_text()
+        if name == "codex":
+            (self.folder / "fake.py").write_text(source)
+            (self.folder / "models.json").write_text(json.dumps(script.pop("models", _MODELS)))
+            self.path.write_text(
+                _CODEX.format(python=_PYTHON, folder=self.folder, code=script.pop("sandbox", 0))
+            )
+        else:
+            # The real gemini is a script that node runs; this one is run by what stands in for node.
+            self.path.write_text(source)
         self.path.chmod(0o700)
         (self.folder / "script.json").write_text(json.dumps({"turns": turns, **script}))
         (self.folder / "node").symlink_to(shutil.which("node") or sys.executable)
         self.node = self.folder / "bin" / "node"
         self.node.parent.mkdir()
-        self.node.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        self.node.write_text(f'#!/bin/sh\nexec {_PYTHON} -IS "$@"\n')
         self.node.chmod(0o700)
 
     @property
@@ -79,6 +100,9 @@ async def cli(
     secrets: Secrets | None = None,
     environ: dict[str, str] | None = None,
     workspace: Path | None = None,
+    readable: tuple[Path, ...] = (),
+    starts: float = STARTS,
+    find: FindSandbox = free,
     **options: Any,
 ) -> AsyncGenerator[AgentRuntime]:
     """An agent on that program, not confined."""
@@ -86,10 +110,14 @@ async def cli(
     context = make_context(
         type, pool, secrets=secrets, clock=SystemClock(), environ={"PATH": path, **(environ or {})}
     )
-    context = replace(context, sandbox="off", workspace=workspace)
-    module = _MODULES[type]
+    context = replace(context, sandbox="off", workspace=workspace, readable=readable)
     block = {"type": type, "cli_path": program.path, **options}
-    runtime = await module.connect(module.Options.model_validate(block), context)
+    if type == "codex":
+        runtime = await open_codex(codex.Options.model_validate(block), context, starts=starts, find=find)
+    else:
+        runtime = await open_gemini_cli(
+            gemini_cli.Options.model_validate(block), context, starts=starts, find=find
+        )
     try:
         yield runtime
     finally:
@@ -106,7 +134,7 @@ def failure_of(
 ) -> BackendError:
     """What a program's words on a failure become."""
     place = Place(
-        root=folder,
+        folder=OwnFolder(folder),
         workspace=folder,
         program=Program(argv=("x",), reads=()),
         environ={},

@@ -6,6 +6,8 @@ A file `stubborn` has it stay when its input ends, `forgetful` has it know no se
 
 - `{"say": {...}}`: one message, with what every message has filled in
 - `{"call": [name, arguments]}`: call a tool of the in-process server, and remember what came back
+- `{"together": [names]}`: call several before any result is read
+- `{"escapes": true}`: start a process that lives on in a session of its own
 - `{"stderr": text}`, `{"exit": code}`, `{"hang": true}`, `{"wait": true}` until it is stopped
 """
 
@@ -87,6 +89,29 @@ def call(name: str, arguments: dict[str, Any], number: int) -> bool:
     return back is not None
 
 
+def call_together(names: list[str]) -> None:
+    for number, name in enumerate(names, 500):
+        params = {"name": name, "arguments": {}, "_meta": {"claudecode/toolUseId": f"toolu_{number}"}}
+        message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+        request = {"subtype": "mcp_message", "server_name": "massgen", "message": message}
+        control = {"type": "control_request", "request_id": f"together-{number}", "request": request}
+        sys.stdout.write(json.dumps(control) + "\n")
+    sys.stdout.flush()
+    for _ in names:
+        hear()
+
+
+def escape() -> int:
+    """A process that nobody waits for, in a session of its own."""
+    if pid := os.fork():
+        return pid
+    os.setsid()
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+    time.sleep(600)
+    os._exit(0)
+
+
 def greet() -> None:
     info = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
     ask({"jsonrpc": "2.0", "id": 900, "method": "initialize", "params": info})
@@ -94,7 +119,7 @@ def greet() -> None:
     log({"tools": ask({"jsonrpc": "2.0", "id": 901, "method": "tools/list"})})
 
 
-def play(steps: list[dict[str, Any]]) -> None:
+def play(steps: list[dict[str, Any]]) -> None:  # noqa: C901 - one case a step
     for number, step in enumerate(steps):
         match step:
             case {"say": message}:
@@ -102,6 +127,10 @@ def play(steps: list[dict[str, Any]]) -> None:
             case {"call": [name, arguments]}:
                 if not call(name, arguments, number):
                     return
+            case {"together": names}:
+                call_together(names)
+            case {"escapes": _}:
+                log({"escaped": escape()})
             case {"stderr": text}:
                 sys.stderr.write(text + "\n")
                 sys.stderr.flush()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
 from massgen_mcp.backends.base import AgentRuntime, RuntimeTurn
 from massgen_mcp.backends.retry import ask
 from massgen_mcp.clock import SystemClock
-from massgen_mcp.messages import Delta, Message, Reply, Request, ToolCall, ToolResult, ToolSpec
+from massgen_mcp.messages import Delta, Image, Message, Reply, Request, ToolCall, ToolResult, ToolSpec
+from massgen_mcp.workspace.confinement import Confinement
 
-__all__ = ["LOOK", "VOTE", "Tools", "asking", "turn_deltas", "turn_reply"]
+__all__ = ["LOOK", "VOTE", "Free", "Tools", "asking", "free", "turn_deltas", "turn_reply"]
 
 LOOK = ToolSpec(
     name="look",
@@ -29,13 +30,37 @@ VOTE = ToolSpec(
 )
 
 
+class Free:
+    """No sandbox, and no process of ours between, which takes longer to start than most tests."""
+
+    level = "off"
+    why = ""
+
+    def command(self, argv: Sequence[str], confinement: Confinement) -> tuple[str, ...]:
+        """The same, in its folder."""
+        script = 'cd "$0" && export HOME="$1" && shift && exec "$@"'
+        return ("/bin/sh", "-c", script, str(confinement.cwd), str(confinement.home), *argv)
+
+
+async def free(environ: Mapping[str, str], *, mode: str = "off") -> Any:
+    """How it is found."""
+    del environ, mode
+    return Free()
+
+
 class Tools:
     """Takes every call down; `vote` ends the turn, a call of anything unknown is an error."""
 
-    def __init__(self, during: Callable[[ToolCall], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        during: Callable[[ToolCall], Awaitable[None]] | None = None,
+        *,
+        images: tuple[Image, ...] = (),
+    ) -> None:
         self.calls: list[ToolCall] = []
         self.ended_by: ToolCall | None = None
         self._during = during
+        self._images = images
 
     async def call(self, call: ToolCall) -> ToolResult:
         """What the tool is said to have seen."""
@@ -47,7 +72,7 @@ class Tools:
             return ToolResult(call_id=call.id, content="Recorded.")
         if call.name != "look":
             return ToolResult(call_id=call.id, content="There is no such tool.", is_error=True)
-        return ToolResult(call_id=call.id, content="It is green.")
+        return ToolResult(call_id=call.id, content="It is green.", images=self._images)
 
 
 def asking(*texts: str, **fields: Any) -> Request:

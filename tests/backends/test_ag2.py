@@ -21,7 +21,7 @@ from massgen_mcp.backends.registry import BACKENDS
 from massgen_mcp.backends.sdk import load
 from massgen_mcp.clock import Clock, SystemClock
 from massgen_mcp.errors import BackendError
-from massgen_mcp.messages import Reply, Request, TextDelta, ToolCall
+from massgen_mcp.messages import Image, Reply, Request, Spent, TextDelta, ToolCall
 from massgen_mcp.secrets import Secrets
 from tests.backends.chats import HELLO, KEY, USAGE, chunk, finish, open_chat
 from tests.backends.runtimes import Tools, asking, turn_deltas, turn_reply
@@ -71,9 +71,9 @@ async def test_a_turn_streams_its_text_and_ends_in_one_reply(pool: Pool) -> None
     answer = sse(chunk(content="Hel"), chunk(content="lo."), finish(), USAGE)
     async with wire(answer) as server, agent(pool, server) as runtime:
         deltas = await turn_deltas(runtime, asking("Say hello."))
-    assert deltas[:-1] == [TextDelta(text="Hel"), TextDelta(text="lo.")]
     reply = deltas[-1]
     assert isinstance(reply, Reply)
+    assert deltas[:-1] == [TextDelta(text="Hel"), TextDelta(text="lo."), Spent(usage=reply.usage)]
     assert (reply.text, reply.calls, reply.finish, reply.model) == ("Hello.", (), "stop", "m-2026-01-01")
     assert (reply.usage.requests, reply.usage.input, reply.usage.output) == (1, 12, 5)
     sent = server.requests[0]
@@ -108,6 +108,22 @@ async def test_a_tool_call_is_run_by_the_team_and_its_result_goes_back(pool: Poo
         },
         {"role": "tool", "tool_call_id": "c1", "content": "It is green."},
     ]
+
+
+async def test_the_picture_of_a_tool_s_result_is_kept_for_the_model(pool: Pool) -> None:
+    tools = Tools(images=(Image(mime="image/png", data=b"png"),))
+    async with wire(LOOKS, HELLO) as server, agent(pool, server) as runtime:
+        await turn_reply(runtime, asking("What colour?"), tools)
+    told = server.requests[1].json["messages"][-1]["content"]
+    assert told.startswith("It is green.")
+    assert "a picture, which you can't be shown" in told, "this server's models are not known to see"
+
+
+async def test_what_was_used_is_told_after_each_request(pool: Pool) -> None:
+    async with wire(LOOKS, HELLO) as server, agent(pool, server) as runtime:
+        deltas = await turn_deltas(runtime, asking("What colour?"))
+    spent = [delta.usage for delta in deltas if isinstance(delta, Spent)]
+    assert [(usage.requests, usage.input) for usage in spent] == [(1, 12), (2, 24)]
 
 
 async def test_calls_made_together_run_together(pool: Pool) -> None:
@@ -314,7 +330,7 @@ async def test_an_agent_that_never_comes_to_an_end_is_stopped() -> None:
         models,
         events=events,
         listen=lambda _: None,
-        replies=replies,
+        replied=replies.append,
         may_retry=lambda: False,
         tool_choice=None,
         max_tokens=None,

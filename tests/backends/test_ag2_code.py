@@ -75,7 +75,7 @@ async def test_code_runs_in_the_workspace_and_is_seen(pool: Pool, tmp_path: Path
     assert told(server) == "42"
     assert (tmp_path / "coding" / "made").read_text() == "x"
     assert tools.calls == []
-    assert deltas[0] == ObservedCall(name="run_code", detail="open('made', 'w').write('x')")
+    assert deltas[1] == ObservedCall(name="run_code", detail="open('made', 'w').write('x')")
     reply = deltas[-1]
     assert isinstance(reply, Reply)
     assert reply.native == [

@@ -12,7 +12,7 @@ import pytest
 from massgen_mcp.backends.ag2 import Options
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.errors import BackendError, FailureKind
-from massgen_mcp.messages import Restarted, TextDelta, ToolCall
+from massgen_mcp.messages import Restarted, Spent, TextDelta, ToolCall
 from massgen_mcp.secrets import Secrets
 from tests.backends.chats import HELLO, KEY, USAGE, chunk, finish
 from tests.backends.runtimes import Tools, asking, turn_deltas, turn_reply
@@ -60,7 +60,8 @@ async def test_a_turn_that_used_no_tool_is_replayed_whole(pool: Pool) -> None:
     async with wire([HALF, Cut()], HELLO) as server, agent(pool, server) as runtime:
         reply = await turn_reply(runtime, asking("Hi."), listen=heard.append)
     assert (reply.text, reply.attempts, reply.usage.requests) == ("Hello.", 2, 2)
-    assert heard == [TextDelta(text="Hel"), Restarted(attempt=2, why="network"), TextDelta(text="Hello.")]
+    shown = [delta for delta in heard if not isinstance(delta, Spent)]
+    assert shown == [TextDelta(text="Hel"), Restarted(attempt=2, why="network"), TextDelta(text="Hello.")]
     assert server.requests[0].json == server.requests[1].json
 
 

@@ -30,9 +30,7 @@ def resource(server: Wire) -> str:
 
 async def open_azure(pool: Pool, environ: dict[str, str] | None = None, **block: Any) -> ModelBackend:
     options = options_class(BACKENDS["azure_openai"]).model_validate({"type": "azure_openai", **block})
-    return await opened(
-        options, make_context("azure_openai", pool, environ=environ, clock=SystemClock())
-    )
+    return await opened(options, make_context("azure_openai", pool, environ=environ, clock=SystemClock()))
 
 
 def surroundings(server: Wire, **more: str) -> dict[str, str]:

@@ -43,6 +43,7 @@ from massgen_mcp.messages import (
 )
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable, find_sandbox
+from tests.backends.runtimes import free
 from tests.backends.wire import make_context
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name != "posix", reason="a script is the program")]
@@ -62,19 +63,32 @@ SONNET = "claude-sonnet-5-5"
 class Tools:
     """The team's side: it records what it is asked, and one call ends the turn."""
 
-    def __init__(self, *, ends: str = "new_answer", breaks: Exception | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        ends: str = "new_answer",
+        breaks: Exception | None = None,
+        images: tuple[Image, ...] = (),
+        together: int = 0,
+    ) -> None:
         self.calls: list[ToolCall] = []
         self.ended_by: ToolCall | None = None
         self._ends = ends
         self._breaks = breaks
+        self._images = images
+        self._together = together
+        self._all = anyio.Event()
 
     async def call(self, call: ToolCall) -> ToolResult:
         self.calls.append(call)
         if self._breaks is not None:
             raise self._breaks
+        if len(self.calls) >= self._together:
+            self._all.set()
+        await self._all.wait()
         if call.name == self._ends:
             self.ended_by = call
-        return ToolResult(call_id=call.id, content=f"{call.name} is done")
+        return ToolResult(call_id=call.id, content=f"{call.name} is done", images=self._images)
 
 
 # What the command line says.
@@ -120,7 +134,7 @@ def retry(status: int | None, error: str, delay: int = 2000) -> dict[str, Any]:
 # The stage.
 
 
-async def free(environ: Mapping[str, str]) -> Sandbox:
+async def unconfined(environ: Mapping[str, str]) -> Sandbox:
     return await find_sandbox(environ, mode="off")
 
 
@@ -137,7 +151,7 @@ class Stage:
         self.secrets = Secrets()
         self.program = folder / "claude"
         source = (Path(__file__).parent / "fake_claude.py").read_text()
-        self.program.write_text(f"#!{sys.executable} -ES\n{source}")
+        self.program.write_text(f"#!{os.path.realpath(sys.executable)} -IS\n{source}")
         self.program.chmod(0o700)
 
     def script(self, *turns: Sequence[Mapping[str, Any]]) -> None:
@@ -251,6 +265,37 @@ async def test_running_totals_become_what_each_turn_took(stage: Stage) -> None:
     assert (usage.input, usage.output, usage.cost_usd) == (60, 20, 0.25)
 
 
+async def test_usage_adds_up_over_turns_of_which_one_failed_and_one_was_cut_off(stage: Stage) -> None:
+    def told(cost: float, put_in: int, **more: Any) -> dict[str, Any]:
+        return {**totals(cost, inputTokens=put_in, outputTokens=10), **more}
+
+    start = event(type="message_start", message={"usage": {"input_tokens": 400}})
+    end = event(type="message_delta", delta={"stop_reason": "tool_use"}, usage={"output_tokens": 0})
+    turns: list[list[dict[str, Any]]] = [
+        [result("one", **told(0.5, 100))],
+        [result("no", is_error=True, api_error_status=400, **told(0.75, 300))],
+        [start, end, {"call": ["new_answer", {}]}, {"hang": True}],
+        [result("four", **told(1.5, 750))],
+        [result("five", **told(2.0, 800))],
+    ]
+    async with stage.agent(*turns) as agent:
+        first = (await reply_of(agent)).usage
+        await failure_of(agent)
+        cut, fourth, fifth = [(await reply_of(agent)).usage for _ in range(3)]
+    assert [usage.input for usage in (first, cut, fourth, fifth)] == [100, 400, 50, 50]
+    # The dollars of the fourth turn's totals are those of the one before, too: nobody can say how many.
+    assert [usage.cost_usd for usage in (first, cut, fourth, fifth)] == [0.5, None, None, 0.5]
+
+
+async def test_totals_that_begin_anew_are_the_turn_s_own(stage: Stage) -> None:
+    first = [result("one", **totals(0.5, inputTokens=100, outputTokens=10))]
+    second = [result("two", **totals(0.25, inputTokens=60, outputTokens=5))]
+    async with stage.agent(first, second) as agent:
+        await reply_of(agent)
+        usage = (await reply_of(agent)).usage
+    assert (usage.input, usage.output, usage.cost_usd) == (60, 5, 0.25)
+
+
 async def test_a_result_without_totals_counts_by_itself_and_has_no_price(stage: Stage) -> None:
     counts = {"input_tokens": 5, "output_tokens": 7, "cache_creation_input_tokens": 3}
     async with stage.agent([result("x", usage=counts, total_cost_usd=0)]) as agent:
@@ -321,6 +366,23 @@ async def test_a_call_that_does_not_end_the_turn_comes_back_and_the_turn_goes_on
     assert "_meta" not in back["result"]
     assert back["result"]["content"] == [{"type": "text", "text": "read is done"}]
     assert (reply.text, reply.calls) == ("It is 42.", ())
+
+
+async def test_the_pictures_of_a_tool_s_result_are_passed_on(stage: Stage) -> None:
+    images = (Image(mime="image/png", data=b"png"), Image(mime="application/pdf", data=b"pdf"))
+    async with stage.agent([{"call": ["read", {}]}, result("It is green.")]) as agent:
+        await reply_of(agent, tools=Tools(images=images))
+    (back,) = stage.log("back")
+    words, picture = back["result"]["content"]
+    assert words["text"] == "read is done\n[1 documents can't be shown to you here.]"
+    assert picture == {"type": "image", "data": "cG5n", "mimeType": "image/png"}
+
+
+async def test_calls_made_together_run_together(stage: Stage) -> None:
+    tools = Tools(together=2)
+    async with stage.agent([{"together": ["read", "look"]}, result("Both.")]) as agent:
+        reply = await reply_of(agent, tools=tools)
+    assert (reply.text, [call.name for call in tools.calls]) == ("Both.", ["read", "look"])
 
 
 async def test_one_that_goes_on_after_its_turn_has_ended_is_interrupted(stage: Stage) -> None:
@@ -451,6 +513,43 @@ async def test_a_start_that_is_cancelled_leaves_no_process(stage: Stage) -> None
         assert time.monotonic() - begun < 1
         (pid,) = stage.log("pid")
         assert gone(pid)
+
+
+async def test_one_that_does_not_greet_is_ended_and_said(stage: Stage) -> None:
+    stage.script([])
+    (stage.folder / "script.json").write_text(json.dumps({"start": [{"stderr": "Log in:"}, {"hang": True}]}))
+    context = stage.context({"ANTHROPIC_API_KEY": KEY})
+    agent = await open_runtime(stage.options(), context, find=free, starts=1.0)
+    failure = await failure_of(agent)
+    (pid,) = stage.log("pid")
+    assert gone(pid)
+    await agent.aclose()
+    await agent.aclose()
+    assert (failure.kind, failure.connected) == ("unavailable", False)
+    assert "did not greet in time after its start: Log in:" in str(failure)
+    assert "claude update" in failure.remedy
+
+
+async def test_one_that_would_expand_what_others_wrote_is_refused_with_the_version_needed(
+    stage: Stage,
+) -> None:
+    old = {"say": {"type": "system", "subtype": "init", "claude_code_version": "2.1.100"}}
+    async with stage.agent([old, {"wait": True}]) as agent:
+        failure = await failure_of(agent)
+    assert (failure.kind, failure.retryable) == ("unavailable", False)
+    assert "has version 2.1.100; 2.1.248 or later is needed" in str(failure)
+
+
+@pytest.mark.parametrize("find", [unconfined, no_sandbox])
+async def test_what_it_started_ends_with_it_where_no_sandbox_holds_it(stage: Stage, find: Any) -> None:
+    turns = [[{"escapes": True}, result("1")], [{"escapes": True}, {"hang": True}]]
+    async with stage.agent(*turns, find=find) as agent:
+        await reply_of(agent)
+        with anyio.move_on_after(1):
+            await deltas_of(agent)
+    escaped = stage.log("escaped")
+    assert len(escaped) == 2
+    assert all(gone(pid) for pid in escaped)
 
 
 # What it is started with.

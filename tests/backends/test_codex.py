@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import traceback
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,27 @@ import anyio
 import pytest
 
 from massgen_mcp.backends.base import AgentRuntime
+from massgen_mcp.backends.codex import Options, connect
 from massgen_mcp.backends.pool import Pool
+from massgen_mcp.clock import SystemClock
 from massgen_mcp.errors import BackendError, FailureKind
-from massgen_mcp.messages import ObservedCall, ReasoningDelta, Reply, TextDelta, ToolCall
+from massgen_mcp.messages import (
+    Image,
+    Message,
+    ObservedCall,
+    ReasoningDelta,
+    Reply,
+    Request,
+    Spent,
+    TextDelta,
+    ToolCall,
+)
 from massgen_mcp.secrets import Secrets
+from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable, find_sandbox
 from tests.backends.chats import KEY
 from tests.backends.clis import Cli, cli, failure_of
 from tests.backends.runtimes import Tools, asking, turn_deltas, turn_reply
+from tests.backends.wire import make_context
 
 THREAD = "01a201dd-a399-76b1-9b9c-66376233b43c"
 BEGIN = {"type": "thread.started", "thread_id": THREAD}
@@ -52,6 +67,10 @@ def record(put_in: int, *more: int) -> dict[str, Any]:
     text = "\n".join(json.dumps(line) for line in lines)
     noise = '\n{"type": "other", "token_usage_record": 1}\n{"type": "token_usage_record", "payl'
     return {"file": f".codex/sessions/2026/11/22/rollout-2026-{THREAD}.jsonl", "text": text + noise}
+
+
+async def no_sandbox(environ: Mapping[str, str], *, mode: str) -> Sandbox:
+    raise SandboxUnavailable(f"none, {mode} and {len(environ)}")
 
 
 HELLO = [BEGIN, {"type": "turn.started"}, said("Hello."), END]
@@ -91,7 +110,7 @@ async def test_a_turn_is_told_as_it_happens(pool: Pool, tmp_path: Path) -> None:
     assert deltas[:-1] == [
         ReasoningDelta(text="Hm.\n"),
         ObservedCall(name="shell", detail="ls -la"),
-        ObservedCall(name="apply_patch", detail="/w/a, "),
+        ObservedCall(name="apply_patch", detail="/w/a"),
         ObservedCall(name="web_search", detail="tides"),
         TextDelta(text="First.\n"),
         TextDelta(text="Done.\n"),
@@ -164,7 +183,7 @@ async def test_the_team_s_tools_are_called_and_the_vote_ends_the_turn(pool: Pool
         {"call": "vote", "arguments": {"answer": "agent1.1", "reason": "é"}},
         said("Never said."),
     ]
-    program = Cli(tmp_path, "codex", [turn])
+    program = Cli(tmp_path, "codex", [turn], starts_server=True)
     tools = Tools()
     async with agent(program, pool) as runtime:
         reply = await turn_reply(runtime, asking("Vote."), tools)
@@ -299,6 +318,150 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("find", [find_sandbox, no_sandbox])
+async def test_what_it_started_ends_with_it_where_no_sandbox_holds_it(
+    pool: Pool, tmp_path: Path, find: Any
+) -> None:
+    program = Cli(tmp_path, "codex", [[BEGIN, {"escapes": True}, {"wait": True}]])
+    async with agent(program, pool, find=find) as runtime:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(turn_deltas, runtime, asking("Hi."))
+            await program.waits()
+            tasks.cancel_scope.cancel()
+        (escaped,) = [entry["escaped"] for entry in program.given if "escaped" in entry]
+        assert not alive(escaped)
+
+
+def never(requests: int) -> bool:
+    return not requests
+
+
+@pytest.mark.anyio
+async def test_what_was_used_is_told_on_the_way(pool: Pool, tmp_path: Path) -> None:
+    turns = [[*HELLO[:2], record(10), said("Hello."), END], [BEGIN, record(10, 25), failed("Nobody knows")]]
+    program = Cli(tmp_path, "codex", turns)
+    async with agent(program, pool) as runtime:
+        first = await turn_deltas(runtime, asking("One."))
+        heard: list[object] = []
+        with pytest.raises(BackendError):
+            await turn_reply(runtime, asking("One.", "Two."), listen=heard.append, may_send=never)
+    assert [delta.usage.input for delta in first if isinstance(delta, Spent)] == [10]
+    assert [delta.usage.input for delta in heard if isinstance(delta, Spent)][-1] == 25
+
+
+@pytest.mark.anyio
+async def test_usage_adds_up_over_three_turns(pool: Pool, tmp_path: Path) -> None:
+    turns = [
+        [BEGIN, record(10), said("1"), END],
+        [BEGIN, record(10, 20, 30), said("2"), END],
+        [BEGIN, record(10, 20, 30, 40), said("3"), END],
+    ]
+    program = Cli(tmp_path, "codex", turns)
+    async with agent(program, pool) as runtime:
+        replies = [await turn_reply(runtime, asking(*"abc"[:number])) for number in (1, 2, 3)]
+    assert [reply.usage.input for reply in replies] == [10, 50, 40]
+    assert [reply.usage.requests for reply in replies] == [1, 2, 1]
+
+
+@pytest.mark.anyio
+async def test_one_that_says_nothing_is_ended_with_what_may_help(pool: Pool, tmp_path: Path) -> None:
+    program = Cli(tmp_path, "codex", [[{"errors": "Please log in."}, {"wait": True}]])
+    async with agent(program, pool, starts=1.0) as runtime:
+        with pytest.raises(BackendError, match=r"said nothing within 1 s .*Please log in\.") as caught:
+            await turn_deltas(runtime, asking("Hi."))
+    assert (caught.value.kind, caught.value.connected, caught.value.retryable) == (
+        "unavailable",
+        False,
+        False,
+    )
+    assert not alive(await program.waits())
+
+
+@pytest.mark.anyio
+async def test_words_that_are_no_text_do_not_lose_the_turn(pool: Pool, tmp_path: Path) -> None:
+    broken = json.dumps(said("caf@")).encode().replace(b"@", b"\xe9").hex()
+    program = Cli(tmp_path, "codex", [[BEGIN, {"bytes": broken}, END]])
+    async with agent(program, pool) as runtime:
+        reply = await turn_reply(runtime, asking("Hi."))
+    assert reply.text == "caf\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.anyio
+async def test_what_nobody_knows_counts_as_a_tool_and_odd_events_break_nothing(
+    pool: Pool, tmp_path: Path
+) -> None:
+    events = [
+        BEGIN,
+        {"type": "item.completed", "item": {"type": "file_change", "changes": 5}},
+        {"type": "item.started", "item": {"type": "some_new_tool"}},
+        failed("stream disconnected"),
+    ]
+    program = Cli(tmp_path, "codex", [events, HELLO])
+    async with agent(program, pool) as runtime:
+        with pytest.raises(BackendError) as caught:
+            await turn_reply(runtime, asking("Hi."))
+    assert (caught.value.retryable, len(program.turns)) == (False, 1)
+
+
+@pytest.mark.anyio
+async def test_a_vote_counts_although_the_program_breaks_then(pool: Pool, tmp_path: Path) -> None:
+    program = Cli(tmp_path, "codex", [[BEGIN, failed("stream disconnected")]])
+    tools = Tools()
+    tools.ended_by = ToolCall(id="c", name="vote", arguments="{}")
+    async with agent(program, pool) as runtime:
+        assert (await turn_reply(runtime, asking("Vote."), tools)).calls == (tools.ended_by,)
+
+
+@pytest.mark.anyio
+async def test_pictures_are_shown_by_files_that_only_it_sees(pool: Pool, tmp_path: Path) -> None:
+    program = Cli(tmp_path, "codex", [HELLO])
+    images = (Image(mime="image/png", data=b"png"), Image(mime="application/pdf", data=b"pdf"))
+    async with agent(program, pool) as runtime:
+        await turn_reply(runtime, Request(messages=(Message(role="user", text="See.", images=images),)))
+        (shown,) = [word for word in program.turns[0]["arguments"] if word.startswith("--image=")]
+        assert read(shown.removeprefix("--image=")) == "png"
+
+
+@pytest.mark.anyio
+async def test_the_picture_of_a_tool_s_result_is_passed_on(pool: Pool, tmp_path: Path) -> None:
+    images = (Image(mime="image/png", data=b"png"), Image(mime="application/pdf", data=b"pdf"))
+    program = Cli(tmp_path, "codex", [[BEGIN, {"call": "look"}, said("Ok."), END]])
+    async with agent(program, pool) as runtime:
+        await turn_reply(runtime, asking("Look."), Tools(images=images))
+    (result,) = [entry["result"] for entry in program.given if "result" in entry]
+    words, picture = result["content"]
+    assert words["text"].endswith("[1 documents can't be shown to you here.]")
+    assert picture == {"type": "image", "data": "cG5n", "mimeType": "image/png"}
+
+
+@pytest.mark.anyio
+async def test_proxies_and_certificates_of_the_operator_hold_for_it(pool: Pool, tmp_path: Path) -> None:
+    program = Cli(tmp_path, "codex", [HELLO])
+    own = {"ALL_PROXY": "socks5://proxy:1", "HTTPS_PROXY": "http://proxy:2", "SSL_CERT_DIR": "/etc/certs"}
+    async with agent(program, pool, environ={"OPENAI_API_KEY": KEY, **own}, timeout=90) as runtime:
+        await turn_reply(runtime, asking("Hi."))
+    given = program.turns[0]
+    assert own.items() <= given["environ"].items()
+    assert given["settings"]["model_providers"]["massgen"]["stream_idle_timeout_ms"] == 90_000
+
+
+@pytest.mark.anyio
+async def test_the_door_of_the_backend_leads_to_it(pool: Pool, tmp_path: Path) -> None:
+    program = Cli(tmp_path, "codex", [HELLO])
+    context = make_context("codex", pool, clock=SystemClock(), environ={"OPENAI_API_KEY": KEY})
+    options = Options.model_validate({"type": "codex", "cli_path": program.path})
+    runtime = await connect(options, replace(context, sandbox="off"))
+    assert (await turn_reply(runtime, asking("Hi."))).text == "Hello."
+    await runtime.aclose()
+
+
+@pytest.mark.anyio
+async def test_closed_twice_it_is_closed(pool: Pool, tmp_path: Path) -> None:
+    async with agent(Cli(tmp_path, "codex", []), pool) as runtime:
+        await runtime.aclose()
+
+
+@pytest.mark.anyio
 async def test_a_key_appears_nowhere(pool: Pool, tmp_path: Path) -> None:
     words = f"unexpected status 401 Unauthorized: {KEY}"
     command = {"type": "item.started", "item": {"type": "command_execution", "command": f"echo {KEY}"}}
@@ -368,7 +531,7 @@ async def test_the_script_of_npm_leads_to_the_native_program(pool: Pool, tmp_pat
         await open_one(pool, program, cli_path=script)
     native = package / "codex-linux-x64" / "vendor" / "x" / "bin" / "codex"
     native.parent.mkdir(parents=True)
-    native.write_text(f'#!/bin/sh\nexec {sys.executable} {program.path} "$@"\n')
+    native.write_text(f'#!/bin/sh\nexec {program.path} "$@"\n')
     native.chmod(0o700)
     async with agent(program, pool, cli_path=script) as runtime:
         assert (await turn_reply(runtime, asking("Hi."))).text == "Hello."

