@@ -61,8 +61,8 @@ class AgentRuntime(Protocol):
     One object serves one agent for one run and remembers what it was told: of `request.messages` it sends
     the user's entries that its session does not hold yet, the last one in any case. The deltas end in exactly
     one `Reply`, with the usage of the whole turn: `calls` holds `tools.ended_by` alone, or nothing, and
-    `native` what it did by itself. `Spent` on the way lets a budget stop it. An error after a tool was used is not `retryable`. Leaving the block stops
-    the turn, and the session can still be continued.
+    `native` what it did by itself. `Spent` on the way lets a budget stop it. An error after a tool was used
+    is not `retryable`. Leaving the block stops the turn, and the session can still be continued.
     """
 
     @property
@@ -95,7 +95,7 @@ Backend: TypeAlias = ModelBackend | AgentRuntime
 
 
 class RuntimeTurn:
-    """A runtime's turn in the shape of a model's reply, so that there is one retry layer, one price, one log."""
+    """A runtime's turn in the shape of a model's reply: one retry layer, one price, one log for both."""
 
     def __init__(self, runtime: AgentRuntime, tools: TurnTools) -> None:
         self._runtime = runtime

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from massgen_mcp import __version__
-from massgen_mcp.backends.registry import BACKENDS
+from massgen_mcp.backends.registry import BACKENDS, public_backends
 from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable, find_sandbox
 
 __all__ = ["EXTRAS", "Finding", "Level", "machine", "network", "programs", "sandbox", "version_of"]
@@ -33,9 +33,8 @@ EXTRAS: Mapping[str, str] = {
 """Extra -> a module by which one sees that it is installed."""
 
 _PROGRAMS: Mapping[str, str] = {
-    "claude": "the backend claude_code",
-    "codex": "the backend codex",
-    "gemini": "the backend gemini_cli",
+    "claude": "Claude Code as an agent",
+    **{name: f"{row.title} as an agent" for row in public_backends() for name in row.programs},
     "bwrap": "the sandbox of agents' commands",
     "git": "files named `git:REVISION`",
     "node": "MCP servers started with npx",

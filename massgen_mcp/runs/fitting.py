@@ -208,6 +208,7 @@ class Fitter:
             team_folder=equipment.beside,
             taken=_taken(own),
             tell=tell,
+            spill=spill_to(work.areas),
             redact=self._machine.secrets.redact,
         )
         bench.notes += custom.warnings

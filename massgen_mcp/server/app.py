@@ -7,9 +7,10 @@ hosts start the server for every window and give up on one that is slow to answe
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
+from threading import Lock
 from typing import Any, Final, TypeAlias
 
 import anyio.to_thread
@@ -34,16 +35,21 @@ _HOUR: Final = CacheHint(ttl_ms=3_600_000, scope="public")
 """What is listed is the same for everybody and changes with the version only."""
 
 
-def build_server(make_runs: MakeRuns, *, clock: Clock | None = None) -> Server[Service]:
+def build_server(
+    make_runs: MakeRuns, *, clock: Clock | None = None, opened: Callable[[Service], None] | None = None
+) -> Server[Service]:
     """A server for the runs that `make_runs` makes; it is called when the first call needs them.
 
-    It always starts. What is missing is said by the calls that need it.
+    It always starts. What is missing is said by the calls that need it. `opened` is told of the service once
+    the server begins to serve.
     """
     time = clock or SystemClock()
 
     @asynccontextmanager
     async def lifespan(_: Server[Service]) -> AsyncGenerator[Service]:
         async with open_service(make_runs, time) as service:
+            if opened is not None:
+                opened(service)
             yield service
 
     server = Server(
@@ -127,6 +133,15 @@ async def _cancelled(ctx: Context, params: types.CancelledNotificationParams) ->
     ctx.lifespan_context.presences.told(ctx, params.request_id, params.reason)
 
 
+_importing = Lock()
+
+
 async def _module(name: str) -> Any:
     """A module of ours that a start must not wait for. In a thread, so that messages are read meanwhile."""
-    return await anyio.to_thread.run_sync(import_module, name)
+    return await anyio.to_thread.run_sync(_imported, name)
+
+
+def _imported(name: str) -> Any:
+    # One at a time: two threads that import modules which need each other may meet one half made.
+    with _importing:
+        return import_module(name)

@@ -23,11 +23,12 @@ from massgen_mcp.server.arguments import (
     ValidateConfig,
     read_arguments,
 )
+from massgen_mcp.server.caller import caller_of
 from massgen_mcp.server.hosts import default_wait
-from massgen_mcp.server.looks import latest_runs, look, records_of
+from massgen_mcp.server.looks import latest_runs, look, records_of, reply_of_run
 from massgen_mcp.server.presence import Presence
 from massgen_mcp.server.progress import wait_reporting
-from massgen_mcp.server.replies import data_reply, refusal, run_reply
+from massgen_mcp.server.replies import data_reply, refusal
 from massgen_mcp.server.service import Service
 
 __all__ = ["call_tool"]
@@ -50,6 +51,14 @@ class _Call:
     def service(self) -> Service:
         """What all calls share."""
         return self.ctx.lifespan_context
+
+    async def runs(self) -> Runs:
+        """The runs as its caller may see them. Raises as `Service.runs` does."""
+        return await self.service.runs_of(self.ctx)
+
+    def shown(self, result: RunResult) -> RunResult:
+        """A result without what means nothing to its caller."""
+        return result if caller_of(self.ctx).local else result.elsewhere()
 
     def presence(self) -> AbstractContextManager[Presence]:
         """This call as one that waits: if it is cancelled, the fate of the run named in it is decided."""
@@ -104,17 +113,17 @@ async def _ask_team(call: _Call) -> types.CallToolResult:
         budget=Allowance(**budget.model_dump()) if budget else Allowance(),
     )
     seconds = default_wait(call.ctx) if given.wait_seconds is None else given.wait_seconds
-    runs = await call.service.runs()
+    runs = await call.runs()
     with call.presence() as presence:
         handle = presence.run = await runs.start(ask)
         result = await call.wait(runs, handle, seconds)
     no_answer = result.status != "running" and not result.answer
-    return run_reply(result, runs.secrets, detail=given.detail or "summary", is_error=no_answer)
+    return await reply_of_run(runs, call.shown(result), detail=given.detail or "summary", is_error=no_answer)
 
 
 async def _get_run(call: _Call) -> types.CallToolResult:
     given = call.read(GetRun)
-    runs = await call.service.runs()
+    runs = await call.runs()
     if given.run_id is None:
         return await latest_runs(runs, given)
     seconds = given.wait_seconds or 0.0
@@ -125,25 +134,25 @@ async def _get_run(call: _Call) -> types.CallToolResult:
             result = await call.wait(runs, handle, seconds)
     else:
         result = await runs.wait(given.run_id, seconds)
-    return await look(runs, result, given)
+    return await look(runs, call.shown(result), given)
 
 
 async def _cancel_run(call: _Call) -> types.CallToolResult:
     given = call.read(CancelRun)
-    runs = await call.service.runs()
+    runs = await call.runs()
     result = await runs.cancel(given.run_id, "cancel_run was called")
-    return run_reply(result, runs.secrets, detail="summary", is_error=False)
+    return await reply_of_run(runs, call.shown(result), detail="summary", is_error=False)
 
 
 async def _list_backends(call: _Call) -> types.CallToolResult:
     given = call.read(ListBackends)
-    runs = await call.service.runs()
+    runs = await call.runs()
     return data_reply(await runs.catalogue(given.backend, given.task, limit=4_096), None, runs.secrets)
 
 
 async def _validate_config(call: _Call) -> types.CallToolResult:
     given = call.read(ValidateConfig)
-    runs = await call.service.runs()
+    runs = await call.runs()
     return data_reply(await runs.teams.validate(given.config), None, runs.secrets)
 
 

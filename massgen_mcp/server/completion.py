@@ -26,7 +26,7 @@ async def complete(
     """The values that begin with what was typed. Where nothing can be known there are none."""
     others = (params.context.arguments if params.context else None) or {}
     try:
-        runs = await ctx.lifespan_context.runs()
+        runs = await ctx.lifespan_context.runs_of(ctx)
         values = await _values(runs, params.argument.name, others.get("run_id", ""))
     except MassgenError:
         values = ()  # a completion is a kindness: why there is none, the call itself will say

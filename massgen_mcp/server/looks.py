@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import mcp_types as types
 
-from massgen_mcp.errors import RequestRefused
+from massgen_mcp.errors import RequestRefused, RunNotFound
 from massgen_mcp.journal import Record, RunRow, RunSummary, read_intact, summarise
 from massgen_mcp.runs import RunResult, Runs
 from massgen_mcp.runs.lines import duration
+from massgen_mcp.runs.made import PICTURES
+from massgen_mcp.runs.result import Detail
 from massgen_mcp.server.arguments import GetRun
 from massgen_mcp.server.pages import Entry, page
 from massgen_mcp.server.replies import data_reply, footer, run_reply
 from massgen_mcp.server.transcript import answer_entries, markdown, transcript_entries
 
-__all__ = ["latest_runs", "look", "records_of", "summary_of"]
+__all__ = ["latest_runs", "look", "records_of", "reply_of_run", "summary_of"]
 
 _ROWS = 20
 _HEADLINE = 100
 _CHANGES = "changes/"
 """Before the path of a file of the project, for its diff."""
-_OF_FILES = frozenset({"answer", "status", "run_id", "files", "changes"})
+_PICTURES, _MOST_OF_A_PICTURE = 3, 1024 * 1024
+"""Of what a run made, as pictures in its reply."""
 
 
 async def records_of(runs: Runs, run_id: str) -> Sequence[Record]:
@@ -73,12 +79,36 @@ async def look(runs: Runs, result: RunResult, given: GetRun) -> types.CallToolRe
             return _paged(runs, result, "transcript", entries, given.cursor)
         case "votes":
             return await _votes(runs, result)
-        case "files" if given.path is not None:
-            return await _file(runs, result, given.path)
+        case "files" | None if given.path is not None:
+            return await _file(runs, result, given.path, given.cursor)
         case "files":
-            return _files(runs, result)
+            return _files(runs, result, given.cursor)
         case _:
-            return run_reply(result, runs.secrets, detail="summary", is_error=result.status == "failed")
+            return await reply_of_run(runs, result, detail="summary", is_error=result.status == "failed")
+
+
+async def reply_of_run(
+    runs: Runs, result: RunResult, *, detail: Detail, is_error: bool
+) -> types.CallToolResult:
+    """The reply about a run, with the first pictures that it made."""
+    images = await _pictures(runs, result)
+    return run_reply(result, runs.secrets, detail=detail, is_error=is_error, images=images)
+
+
+async def _pictures(runs: Runs, result: RunResult) -> list[types.ImageContent]:
+    images: list[types.ImageContent] = []
+    for row in result.files:
+        if row.mime in PICTURES and row.bytes <= _MOST_OF_A_PICTURE and len(images) < _PICTURES:
+            with contextlib.suppress(RunNotFound):  # it is not there any more; the row still says what it was
+                mime, data = await runs.file(result.run_id, row.path)
+                # By its content: one that is no picture would make the host's next request fail.
+                if mime in PICTURES:
+                    images.append(_image(mime, data))
+    return images
+
+
+def _image(mime: str, data: bytes) -> types.ImageContent:
+    return types.ImageContent(type="image", mime_type=mime, data=b64encode(data).decode())
 
 
 async def _votes(runs: Runs, result: RunResult) -> types.CallToolResult:
@@ -100,10 +130,21 @@ async def _votes(runs: Runs, result: RunResult) -> types.CallToolResult:
     return data_reply(data, text, runs.secrets)
 
 
-def _files(runs: Runs, result: RunResult) -> types.CallToolResult:
-    data = {key: value for key, value in result.public().items() if key in _OF_FILES}
-    made = [f"- {file.path} ({file.mime}, {file.bytes:,} bytes)" for file in result.files]
-    changed = [f"- {_CHANGES}{change.path}: +{change.added} -{change.removed}" for change in result.changes]
+def _files(runs: Runs, result: RunResult, cursor: str | None) -> types.CallToolResult:
+    public = result.public()
+    rows = [(key, row) for key in ("files", "changes") for row in public.get(key, ())]
+    found, following = page([Entry({"in": key, **row}, "") for key, row in rows], cursor)
+    data: dict[str, Any] = {"run_id": result.run_id, "status": result.status}
+    for row in found:
+        kind = row.pop("in")
+        data.setdefault(kind, []).append({key: value for key, value in row.items() if key != "text"})
+    made = [
+        f"- {row['path']} ({row['mime']}, {row.get('bytes', 0):,} bytes)" for row in data.get("files", ())
+    ]
+    changed = [
+        f"- {_CHANGES}{row['path']}: +{row.get('added', 0)} -{row.get('removed', 0)}"
+        for row in data.get("changes", ())
+    ]
     parts = [
         "\n".join(["Made:", *made]) if made else "",
         "\n".join(["Changed in the project:", *changed]) if changed else "",
@@ -112,27 +153,49 @@ def _files(runs: Runs, result: RunResult) -> types.CallToolResult:
     text = "\n\n".join(part for part in parts if part) or "The run made no files."
     if made or changed:
         text += f"\n\nOne of these, a diff of what was changed: {call}"
+    if following is not None:
+        more = f'get_run(run_id="{result.run_id}", detail="files", cursor="{following}")'
+        data |= {"cursor": following, "next": more}
+        text += f"\n\nThere are more: {more}"
     return data_reply(data, text, runs.secrets)
 
 
-async def _file(runs: Runs, result: RunResult, path: str) -> types.CallToolResult:
-    """One file as text or image; of a file of the project its diff."""
+async def _file(runs: Runs, result: RunResult, path: str, cursor: str | None) -> types.CallToolResult:
+    """One file as text, in pages, or image; of a file of the project its diff."""
     head = {"run_id": result.run_id, "status": result.status, "path": path}
     if path.startswith(_CHANGES):
         diff = await runs.change(result.run_id, path.removeprefix(_CHANGES))
-        return data_reply({**head, "diff": diff}, diff or "(no text)", runs.secrets)
+        return _text_of_file(runs, head, "diff", diff or "(no text)", cursor)
     mime, data = await runs.file(result.run_id, path)
-    if mime.startswith("image/"):
-        image = types.ImageContent(type="image", mime_type=mime, data=b64encode(data).decode())
+    if mime in PICTURES:
         reply = data_reply({**head, "mime": mime}, f"{path} ({mime}, {len(data):,} bytes)", runs.secrets)
-        return reply.model_copy(update={"content": [*reply.content, image]})
+        return reply.model_copy(update={"content": [*reply.content, _image(mime, data)]})
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        where = next((file.local_path for file in result.files if file.path == path), "")
-        words = f"{path} is no text ({mime}, {len(data):,} bytes). It lies at {where}."
-        return data_reply({**head, "mime": mime, "local_path": where}, words, runs.secrets)
-    return data_reply({**head, "mime": mime, "text": text}, text, runs.secrets)
+        uri = f"massgen://runs/{result.run_id}/files/{quote(path)}"
+        words = f"{path} is no text ({mime}, {len(data):,} bytes)."
+        if where := next((file.local_path for file in result.files if file.path == path), ""):
+            words += f" It lies at {where}."
+            head |= {"local_path": where}
+        return data_reply({**head, "mime": mime, "uri": uri}, f"{words} Its bytes: {uri}", runs.secrets)
+    return _text_of_file(runs, {**head, "mime": mime}, "text", text, cursor)
+
+
+def _text_of_file(
+    runs: Runs, head: Mapping[str, Any], key: str, text: str, cursor: str | None
+) -> types.CallToolResult:
+    # Redacted as a whole: a secret must not get through in two halves.
+    found, following = page([Entry({}, runs.secrets.redact(text))], cursor)
+    part = found[0]["text"] if found else ""
+    data = {**head, key: part}
+    words = part
+    if following is not None:
+        where = json.dumps(head["path"], ensure_ascii=False)
+        call = f'get_run(run_id="{head["run_id"]}", detail="files", path={where}, cursor="{following}")'
+        data |= {"cursor": following, "next": call}
+        words += f"\n\n[There is more: {call}]"
+    return data_reply(data, words, runs.secrets)
 
 
 def _paged(

@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["make_server_runs"]
 
 
-def make_server_runs(log: LogFormat, *, config_dirs: Sequence[Path], environ: Mapping[str, str]) -> MakeRuns:
+def make_server_runs(
+    log: LogFormat, *, config_dirs: Sequence[Path], environ: Mapping[str, str], http: bool = False
+) -> MakeRuns:
     """How the runs of this process are made. Their secrets stay out of the log from then on."""
 
     @asynccontextmanager
     async def make_runs(tasks: TaskGroup) -> AsyncGenerator[Runs]:
         # In a thread: loading takes a second, and messages are read meanwhile.
         module = await anyio.to_thread.run_sync(import_module, "massgen_mcp.runs.open")
-        async with module.open_runs(tasks, place="server", config_dirs=config_dirs, environ=environ) as runs:
+        async with module.open_runs(
+            tasks, place="server", config_dirs=config_dirs, environ=environ, http=http
+        ) as runs:
             log.secrets = runs.secrets
             yield runs
 

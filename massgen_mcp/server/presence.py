@@ -52,6 +52,8 @@ class Presence:
     run: RunHandle | None = None
     reason: str | None = None
     told: anyio.Event = field(default_factory=anyio.Event)
+    remote: bool = False
+    """Over HTTP a connection can be lost, which says nothing of what the caller wants."""
 
 
 _Caller: TypeAlias = tuple[int, str]
@@ -77,7 +79,7 @@ class Presences:
             raise RequestRefused(
                 f"Request id {ctx.request_id!r} is in use by a call that is under way. Nothing was spent."
             )
-        presence = self._here[caller] = Presence()
+        presence = self._here[caller] = Presence(remote=ctx.request is not None)
         try:
             yield presence
         except anyio.get_cancelled_exc_class():
@@ -105,7 +107,8 @@ class Presences:
         run = presence.run
         if run is None or run.result is not None:
             return
-        why = why_left(presence.reason)
+        lost = presence.remote and not presence.told.is_set()
+        why = "timed_out" if lost else why_left(presence.reason)
         _logger.info("run %s: its caller left (%s: %r)", run.run_id, why, presence.reason)
         if why == "timed_out":
             return

@@ -96,7 +96,7 @@ class _Reporter:
         while True:
             silent = self._clock.monotonic() - self._spoke
             if silent >= _HEARTBEAT:
-                self._say(self._lines.heartbeat(self._clock.now()))
+                self._say(self._lines.heartbeat(self._clock.now(), queued=self._handle.queued))
                 silent = 0.0
             await self._clock.sleep(_HEARTBEAT - silent)
 

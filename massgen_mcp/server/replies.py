@@ -7,7 +7,7 @@ hide or reorder text.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import mcp_types as types
@@ -20,15 +20,52 @@ from massgen_mcp.text import visible
 
 __all__ = ["data_reply", "footer", "refusal", "run_reply", "shown", "text_of_run"]
 
+_ROOM = 400
+"""Characters of JSON for files, and as many for changes, in a reply about a run; all are to be had."""
+
 
 def shown(text: str, secrets: Secrets) -> str:
     """Text as it may leave this process."""
     return visible(secrets.redact(text))
 
 
-def run_reply(result: RunResult, secrets: Secrets, *, detail: Detail, is_error: bool) -> types.CallToolResult:
-    """A reply about a run."""
-    return data_reply(result.public(detail), text_of_run(result), secrets, is_error=is_error)
+def run_reply(
+    result: RunResult,
+    secrets: Secrets,
+    *,
+    detail: Detail,
+    is_error: bool,
+    images: Sequence[types.ImageContent] = (),
+) -> types.CallToolResult:
+    """A reply about a run, with pictures that it made. A summary names only the first of many files."""
+    data = result.public(detail)
+    if detail != "votes" and (more := _shorten(data, result.run_id)):
+        data["warnings"] = [*data.get("warnings", ()), more]
+    reply = data_reply(data, text_of_run(result), secrets, is_error=is_error)
+    return reply.model_copy(update={"content": [*reply.content, *images]}) if images else reply
+
+
+def _shorten(data: dict[str, Any], run_id: str) -> str:
+    """Leave out what makes a reply long, and say where it is."""
+    words: list[str] = []
+    for key, what in (("changes", "changed in the project"), ("files", "made")):
+        rows: list[Any] = data.get(key, [])
+        fit = _fitting(rows)
+        if fit < len(rows):
+            data[key] = rows[:fit]
+            words.append(f"{len(rows) - fit:,} more files were {what}")
+    call = f'get_run(run_id="{run_id}", detail="files")'
+    return f"{' and '.join(words)}: {call} lists them." if words else ""
+
+
+def _fitting(rows: Sequence[Any]) -> int:
+    """How many rows there is room for; the first in any case."""
+    room = _ROOM
+    for count, row in enumerate(rows):
+        room -= len(json.dumps(row, ensure_ascii=False)) + 2
+        if room < 0:
+            return max(1, count)
+    return len(rows)
 
 
 def data_reply(

@@ -40,7 +40,7 @@ async def read_resource(ctx: ServerRequestContext[Service, Any], uri: str) -> ty
     """
     service = ctx.lifespan_context
     try:
-        runs = await service.runs()
+        runs = await service.runs_of(ctx)
         mime, content = await _read(runs, uri)
     except MassgenError as error:
         modern = ctx.session.protocol_version >= "2026-07-28"

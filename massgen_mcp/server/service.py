@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
+from mcp.server.context import ServerRequestContext
 
 from massgen_mcp.clock import Clock
 from massgen_mcp.secrets import Secrets
+from massgen_mcp.server.caller import caller_of
 from massgen_mcp.server.presence import Presences
 
 if TYPE_CHECKING:
@@ -57,6 +59,11 @@ class Service:
             if runs is None:
                 runs = self._runs = await self._keepers.start(self._keep)
             return runs
+
+    async def runs_of(self, ctx: ServerRequestContext[Any, Any]) -> Runs:
+        """The runs as the caller of this request may see them. Raises as `runs` does."""
+        runs, user = await self.runs(), caller_of(ctx).user
+        return runs if user is None else runs.for_user(user)
 
     @property
     def secrets(self) -> Secrets:

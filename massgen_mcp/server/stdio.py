@@ -19,7 +19,16 @@ from massgen_mcp.server.service import MakeRuns, Service
 from massgen_mcp.server.wire import wire_streams
 from massgen_mcp.text import visible
 
-__all__ = ["LogFormat", "limit_the_end", "log_to_stderr", "serve", "serve_stdio"]
+__all__ = [
+    "BY_SIGNAL",
+    "LogFormat",
+    "end_if_stuck",
+    "first_signal",
+    "limit_the_end",
+    "log_to_stderr",
+    "serve",
+    "serve_stdio",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -28,7 +37,8 @@ _GRACE = 8.0
 _JOIN = 0.3
 """Seconds for a thread that has nothing to do to notice that it may go."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_BY_SIGNAL = 128
+BY_SIGNAL = 128
+"""And the number of the signal: the exit code."""
 
 
 class LogFormat(logging.Formatter):
@@ -62,9 +72,9 @@ def serve_stdio(wire: Wire, make_runs: MakeRuns) -> int:
     try:
         code = anyio.run(serve, build_server(make_runs), wire)
     except KeyboardInterrupt:  # where signals can't be awaited
-        code = _BY_SIGNAL + signal.SIGINT
+        code = BY_SIGNAL + signal.SIGINT
     end_quietly()
-    _end_if_stuck(code)
+    end_if_stuck(code)
     return code
 
 
@@ -79,7 +89,7 @@ async def serve(server: Server[Service], wire: Wire, *, limit: Callable[[int], N
 
         async def obey_signals() -> None:
             nonlocal code
-            code = _BY_SIGNAL + await _first_signal()
+            code = BY_SIGNAL + await first_signal()
             limit(code)
             tasks.cancel_scope.cancel()
 
@@ -91,7 +101,7 @@ async def serve(server: Server[Service], wire: Wire, *, limit: Callable[[int], N
     return code
 
 
-async def _first_signal() -> int:
+async def first_signal() -> int:
     """Wait for a signal. From then on another one ends the process at once."""
     if sys.platform == "win32":  # signals can't be awaited there: an interrupt is a KeyboardInterrupt
         await anyio.sleep_forever()
@@ -109,7 +119,7 @@ def limit_the_end(code: int, *, seconds: float = _GRACE) -> None:
     timer.start()
 
 
-def _end_if_stuck(code: int) -> None:
+def end_if_stuck(code: int) -> None:
     """End the process here if a thread still waits for a host that does not read: Python waits for it."""
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     for thread in others:

@@ -20,9 +20,9 @@ from massgen_mcp.workspace.beneath import PathRefused
 
 __all__ = ["FileTools"]
 
-_QUICK = frozenset({"create_directory", "get_file_info", "list_directory", "read_file"})
+_QUICK = frozenset({"create_directory", "get_file_info"})
 """Done at once; all others may read or sync much, and leave the loop."""
-_QUICK_SIZE = 1024 * 1024
+_QUICK_SIZE, _QUICK_FOLDER = 1024 * 1024, 64 * 1024
 _MAX_TEXT = 40_000
 _MAX_ROWS = 1000
 _THREADS = 2
@@ -91,7 +91,12 @@ class FileTools:
     def _is_quick(self, name: str, arguments: dict[str, Any]) -> bool:
         if name == "read_file":
             return reading.info(self._areas, arguments["path"]).st_size <= _QUICK_SIZE
-        return name in _QUICK and not arguments.get("recursive")
+        if name == "list_directory":
+            path = arguments.get("path", ".")
+            whole = arguments.get("recursive", False)
+            listed = self._areas.is_list(path)
+            return not whole and (listed or reading.info(self._areas, path).st_size <= _QUICK_FOLDER)
+        return name in _QUICK
 
 
 def _failed(call: ToolCall, words: str) -> ToolResult:

@@ -8,12 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import anyio
+import anyio.to_thread
+
 from massgen_mcp.errors import MassgenError
 from massgen_mcp.messages import ToolCall, ToolResult, ToolSpec
 from massgen_mcp.text import visible
 from massgen_mcp.tools.check import checked_arguments
 from massgen_mcp.workspace.confinement import Confinement
 from massgen_mcp.workspace.python import python_roots
+from massgen_mcp.workspace.quota import Quota
 from massgen_mcp.workspace.run_command import (
     MOST_SECONDS,
     USUAL_SECONDS,
@@ -26,7 +30,7 @@ from massgen_mcp.workspace.run_command import (
 __all__ = ["EXECUTE_COMMAND", "Shell", "ShellLauncher", "ShellSettings"]
 
 EXECUTE_COMMAND = "execute_command"
-_PARTS = re.compile(r"[;&|\\n()`]+")
+_PARTS = re.compile(r"[;&|\n()`]+")
 """Between the commands of a line, roughly."""
 _SHELL = "bash" if shutil.which("bash", path="/usr/bin:/bin") else "sh"
 _GO = 'cd -- "$1" && shift && exec "$@"'
@@ -85,6 +89,7 @@ class Shell:
         place: what they may see and write now; asked before each command.
         settings: what the team file says.
         environ: variables that the operator gives to commands.
+        quota: what the workspace may hold. While it holds more, commands can take away, but not write.
     """
 
     def __init__(
@@ -94,11 +99,14 @@ class Shell:
         settings: ShellSettings | None = None,
         *,
         environ: Mapping[str, str] | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self._launcher = launcher
         self._place = place
         self._settings = settings or ShellSettings()
         self._environ = command_environment(environ)
+        self._quota = quota or Quota()
+        self._excess = ""
         self._specs = (_spec(self._settings),)
 
     @property
@@ -148,7 +156,10 @@ class Shell:
             return ToolResult(
                 call_id=call.id, content=f"The command can't be started: {error}.", is_error=True
             )
-        return ToolResult(call_id=call.id, content=_told(ended, seconds), is_error=bool(ended.killed))
+        told = _told(ended, seconds)
+        if self._excess:
+            told += f"\n[The workspace holds {self._excess}. Until you delete some, commands can't write.]"
+        return ToolResult(call_id=call.id, content=told, is_error=bool(ended.killed or self._excess))
 
     async def _run(self, command: str, folder: str, seconds: float) -> Ended:
         if refusal := self._settings.refusal(command):
@@ -159,12 +170,21 @@ class Shell:
         in_container = self._launcher.level == "docker"
         read = place.read if in_container else (*place.read, *python_roots())
         confinement = replace(place, read=read, network=place.network or self._settings.network)
+        if self._excess:
+            await self._measure(place)
+        if self._excess:
+            confinement = replace(confinement, limits=replace(confinement.limits, file_bytes=0))
         argv: Sequence[str] = ("sh" if in_container else _SHELL, "-c", command)
         if folder:
             argv = ("/bin/sh", "-c", _GO, "massgen-command", folder, *argv)
-        return await run_command(
+        ended = await run_command(
             self._launcher, argv, confinement, environ=self._environ, seconds=min(seconds, MOST_SECONDS)
         )
+        await self._measure(place)
+        return ended
+
+    async def _measure(self, place: Confinement) -> None:
+        self._excess = await anyio.to_thread.run_sync(self._quota.excess, place.cwd)
 
 
 def _spec(settings: ShellSettings) -> ToolSpec:

@@ -38,6 +38,16 @@ class Toolset(Protocol):
         ...
 
     @property
+    def presenting(self) -> str:
+        """What it is told of them in the presenter's turn; empty for nothing."""
+        ...
+
+    @property
+    def hidden(self) -> tuple[Path, ...]:
+        """What its programs must not see of the folders they read."""
+        ...
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What could not be had, such as a server that did not start, for the result."""
         ...
@@ -74,6 +84,8 @@ class NoTools:
 
     specs: tuple[ToolSpec, ...] = ()
     guidance = ""
+    presenting = ""
+    hidden: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
     workspace: Path | None = None
     readable: tuple[Path, ...] = ()

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from massgen_mcp.workspace.areas import Area, Areas
+from massgen_mcp.workspace.names import shown
 from massgen_mcp.workspace.snapshots import Change, Limits, Note, Snapshot, Snapshots
+from massgen_mcp.workspace.taking import OBEYED
 
 __all__ = ["Applied", "Baseline", "applied", "baseline"]
 
 LIMITS = Limits(obeyed=False)
-_OBEYED = "settings or instructions that programs obey"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def _writable(areas: Areas) -> Iterator[Area]:
 
 
 def _obeyed(area: Area, snapshot: Snapshot) -> list[Note]:
-    return [note for note in snapshot.notes if note.why == _OBEYED and not area.only]
+    return [note for note in snapshot.notes if note.why == OBEYED and not area.only]
 
 
 def applied(areas: Areas, snapshots: Snapshots, before: Baseline) -> Applied:
@@ -86,7 +87,13 @@ def _planted(area: Area, old: Snapshot, new: Snapshot) -> Iterator[str]:
     """What can't be shown as a change, and must not go unseen."""
     if area.only:
         return
+    if old.cut or new.cut:
+        yield (
+            f"{area.prefix} holds more than is compared ({LIMITS.files:,} files, "
+            f"{LIMITS.size // 1024**2} MiB): what changed beyond that is not shown."
+        )
     before = {note.path: note.why for note in old.notes}
     for note in new.notes:
-        if before.get(note.path) != note.why:
-            yield f"{_named(area, note.path)} is new or changed, and not among the changes shown: {note.why}."
+        if note.path != "." and before.get(note.path) != note.why:
+            path = shown(_named(area, note.path))
+            yield f"{path} is new or changed, and not among the changes shown: {note.why}."

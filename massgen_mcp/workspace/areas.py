@@ -18,7 +18,7 @@ from massgen_mcp.text import visible
 from massgen_mcp.workspace.beneath import Opener, PathRefused, Root
 from massgen_mcp.workspace.confinement import Confinement
 from massgen_mcp.workspace.context import Context
-from massgen_mcp.workspace.names import MAX_DEPTH, folded, secret, split
+from massgen_mcp.workspace.names import MAX_DEPTH, folded, secret, shown, split
 from massgen_mcp.workspace.protection import Protection
 from massgen_mcp.workspace.trees import Entry, walk
 
@@ -60,7 +60,7 @@ class Place:
     def shown(self) -> str:
         """How the agent calls it."""
         path = "/".join(() if self.area.only else self.parts)
-        return visible("/".join(part for part in (self.area.prefix, path) if part) or ".")
+        return shown("/".join(part for part in (self.area.prefix, path) if part) or ".")
 
     @property
     def host(self) -> Path:
@@ -88,7 +88,8 @@ class Areas:
         self._shown: dict[str, Area] = {}
         self._contexts = tuple(contexts)
         self.presents = False
-        self._keys: tuple[Path, ...] = ()
+        self.keys: tuple[Path, ...] = ()
+        """What keeps keys in the project, once it was looked for."""
         with contextlib.ExitStack() as undo:
             undo.push(self._held)
             self.workspace = self._area("", workspace, self._open(workspace))
@@ -112,8 +113,10 @@ class Areas:
         prefix = "/".join(part for part in (PROJECT, context.name) if part)
         folder = real.parent if single else real
         area = self._area(prefix, context.path, self._open(folder))
-        others = (other for other in self._contexts if not other.write and other is not context)
-        protected = [*_protected(context, real), *(Path(os.path.realpath(other.path)) for other in others)]
+        protected: list[Path] = []
+        if context.write:
+            read_only = (other.path for other in self._contexts if not other.write)
+            protected = [*_protected(context, real), *(Path(os.path.realpath(path)) for path in read_only)]
         return Area(
             prefix=prefix,
             root=area.root,
@@ -144,7 +147,7 @@ class Areas:
 
     def look_for_keys(self) -> None:
         """Find what keeps keys in the project, so that programs don't see it either; slow in a large one."""
-        self._keys = tuple(path for area in self._project for path in _keys_in(area))
+        self.keys = tuple(path for area in self._project for path in _keys_in(area))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -274,7 +277,7 @@ class Areas:
                 *protected,
                 *guarded,
             ),
-            hide=self._keys,
+            hide=self.keys,
         )
 
     def close(self) -> None:

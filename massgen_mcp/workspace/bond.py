@@ -5,6 +5,9 @@ session of its own, ignores the end of its input, or lost its parent. It is this
 Python: it imports nothing of ours.
 """
 
+# Every command waits for these imports, and pathlib takes longer than all the others.
+# ruff: noqa: PTH100, PTH123, PTH208
+
 from __future__ import annotations
 
 import contextlib
@@ -14,8 +17,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 __all__ = ["bonded"]
 
@@ -29,7 +34,7 @@ _PATIENCE = 3.0
 
 def bonded(command: Sequence[str]) -> tuple[str, ...]:
     """The command below a process that binds it to ours."""
-    return (sys.executable, "-IS", str(Path(__file__)), str(os.getpid()), *command)
+    return (sys.executable, "-IS", os.path.abspath(__file__), str(os.getpid()), *command)
 
 
 class _Ended(BaseException):
@@ -47,11 +52,12 @@ def _adopt_orphans() -> None:
 def _descendants() -> Iterator[int]:
     """Everybody below this process, nearest first; nobody where there is no /proc."""
     below: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
+    names = os.listdir("/proc") if os.path.isdir("/proc") else []  # noqa: PTH112 - as above
+    for name in filter(str.isdecimal, names):
+        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
             # The name, in parentheses, may hold anything.
-            parent = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
-            below.setdefault(parent, []).append(int(entry.parent.name))
+            parent = int(file.read().rpartition(b")")[2].split()[1])
+            below.setdefault(parent, []).append(int(name))
     ready = [os.getpid()]
     while ready:
         found = below.get(ready.pop(0), [])

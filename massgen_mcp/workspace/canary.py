@@ -7,16 +7,14 @@ import json
 import os
 import secrets
 import socket
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from pathlib import Path
-
-import anyio
 
 from massgen_mcp.workspace.confinement import Confinement, ProcessLimits
 from massgen_mcp.workspace.python import bare_python, python_roots
+from massgen_mcp.workspace.run_command import Launcher, run_command
 
 __all__ = ["failing"]
 
@@ -65,9 +63,7 @@ print(json.dumps([what for what in done if what]))
 """
 
 
-async def failing(
-    command: Callable[[Sequence[str], Confinement], tuple[str, ...]], *, crowd: bool = True
-) -> str:
+async def failing(launcher: Launcher, *, crowd: bool = True) -> str:
     """Why this way of confining can't be relied on here; empty when it holds.
 
     `crowd`: also try to start too many processes. Not where the answer to that is the end of all of them.
@@ -80,11 +76,11 @@ async def failing(
         size = str(_CROWD if crowd else 0)
         argv = (bare_python(), "-IS", "-c", _TRY, str(outside), json.dumps(address), abstract, size)
         limits = ProcessLimits(processes=_FEW)
-        confined = command(argv, Confinement(cwd=inside, write=(inside,), read=python_roots(), limits=limits))
+        confinement = Confinement(cwd=inside, write=(inside,), read=python_roots(), limits=limits)
         try:
-            done = await _tried(confined)
-        except (OSError, TimeoutError, ValueError) as error:
-            return str(error) or "it did not end"
+            done = await _tried(launcher, argv, confinement)
+        except (OSError, ValueError) as error:
+            return str(error)
         if udp():
             done.append("reach this machine's UDP ports")
         if "work" not in done:
@@ -101,14 +97,13 @@ def _two_folders(folder: Path) -> tuple[Path, Path]:
     return inside, outside
 
 
-async def _tried(command: tuple[str, ...]) -> list[str]:
+async def _tried(launcher: Launcher, argv: tuple[str, ...], confinement: Confinement) -> list[str]:
     environ = {"PATH": os.defpath, "LANG": "C.UTF-8"}
-    with anyio.fail_after(_SECONDS):
-        ended = await anyio.run_process(command, env=environ, stdin=subprocess.DEVNULL, check=False)
-    if ended.returncode:
-        words = " ".join(ended.stderr.decode(errors="replace").split())[-_WORDS:]
-        raise ValueError(words or f"it ended with exit code {ended.returncode}")
-    done: list[str] = json.loads(ended.stdout)
+    ended = await run_command(launcher, argv, confinement, environ=environ, seconds=_SECONDS)
+    if not ended.succeeded:
+        words = " ".join(ended.output.split())[-_WORDS:]
+        raise ValueError(words or ("it did not end" if ended.killed else f"exit code {ended.exit_code}"))
+    done: list[str] = json.loads(ended.output.partition("\n")[0])
     return done
 
 

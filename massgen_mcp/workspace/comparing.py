@@ -6,11 +6,10 @@ import os
 import stat
 from collections.abc import Iterator
 
-from massgen_mcp.text import visible
 from massgen_mcp.workspace.areas import Areas, Place
 from massgen_mcp.workspace.beneath import PathRefused
 from massgen_mcp.workspace.differing import TextDiff, diff
-from massgen_mcp.workspace.names import secret
+from massgen_mcp.workspace.names import secret, shown
 from massgen_mcp.workspace.reading import explaining, info, reading
 from massgen_mcp.workspace.trees import Entry, read_all, walk
 from massgen_mcp.workspace.writing import MAX_FILE
@@ -58,22 +57,22 @@ def compare_folders(areas: Areas, first: str, second: str) -> Iterator[tuple[str
     budget = _MAX_READ
     for path in sorted(old.keys() | new.keys()):
         if path not in new or path not in old:
-            yield visible("/".join(path)), f"only in {(one if path in old else other).shown}"
+            yield shown("/".join(path)), f"only in {(one if path in old else other).shown}"
         elif old[path] != new[path]:
-            yield visible("/".join(path)), "differs"
+            yield shown("/".join(path)), "differs"
         elif old[path][0]:
             budget -= old[path][1]
             if budget < 0:
                 raise PathRefused("The folders are too large to compare; compare folders in them.", "size")
             if not _same(one, other, path):
-                yield visible("/".join(path)), "differs"
+                yield shown("/".join(path)), "differs"
 
 
 def _kinds(place: Place) -> dict[tuple[str, ...], tuple[bool, int]]:
     """Path -> whether it is a file, and its bytes; folders have none, links and the like -1."""
     found: dict[tuple[str, ...], tuple[bool, int]] = {}
     with explaining(place), place.area.root.in_folder(place.parts) as folder:
-        for entry in walk(folder):
+        for entry in walk(folder, most=_MAX_ENTRIES + 1):
             if len(found) >= _MAX_ENTRIES:
                 raise PathRefused(f"{place.shown} holds too much to compare; compare folders in it.", "size")
             if not (place.area.project and secret((*place.parts, *entry.parts), folder=entry.is_folder)):

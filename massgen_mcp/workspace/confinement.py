@@ -33,7 +33,7 @@ class Confinement:
     read: tuple[Path, ...] = ()
     """Seen, read-only; also below a writable folder, where it protects."""
     hide: tuple[Path, ...] = ()
-    """Below what is seen, and empty for it: what keeps keys. Only bubblewrap can hide so."""
+    """Below what is seen, and kept from it: what keeps keys."""
     home: Path | None = None
     """Its HOME, writable; None gives an empty private one that is gone afterwards."""
     network: bool = False

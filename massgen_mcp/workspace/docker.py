@@ -72,6 +72,7 @@ class Docker:
             *("--tmpfs", f"/tmp:rw,exec,size={_TMP_BYTES},mode=1777"),  # noqa: S108 - inside the container
             *_limits(confinement.limits, self.memory, self.cpus),
             *_mounts(confinement),
+            *_hidden(confinement),
             *("--workdir", str(confinement.cwd)),
             *("--env", f"HOME={confinement.home or _HOME}", "--env", "LANG=C.UTF-8"),
             *(word for name in self.variables for word in ("--env", name)),
@@ -139,6 +140,15 @@ def _mounts(confinement: Confinement) -> Iterator[str]:
         place = _field(str(mount.path), "src"), _field(str(mount.path), "dst")
         options = ("type=bind", *place, *(() if mount.writable else ("readonly",)))
         yield from ("--mount", ",".join(options))
+
+
+def _hidden(confinement: Confinement) -> Iterator[str]:
+    for path in confinement.hide:
+        place = _field(str(path), "dst")
+        if path.is_dir():
+            yield from ("--mount", f"type=tmpfs,{place},tmpfs-size=4096,tmpfs-mode=0555")
+        elif path.exists():
+            yield from ("--mount", f"type=bind,src=/dev/null,{place},readonly")
 
 
 def _field(path: str, name: str) -> str:

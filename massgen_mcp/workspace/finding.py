@@ -143,7 +143,7 @@ def search(
 
 def _below(place: Place, spent: Spent) -> Generator[tuple[Place, Entry]]:
     with explaining(place), place.area.root.in_folder(place.parts) as folder:
-        for entry in walk(folder, into=_worth):
+        for entry in walk(folder, into=_worth, most=spent.files + 1):
             spent.files -= 1
             if spent.over():
                 return

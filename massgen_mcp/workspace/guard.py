@@ -112,27 +112,42 @@ _KINDS = {"read": _READ, "look": _LOOK_AT, "device": _DEVICE, "write": _WRITE}
 
 def _landlock(wanted: dict[str, Any]) -> None:
     rules = _Landlock(files=wanted["files"], network=wanted["network"])
-    protected = frozenset(wanted.get("protected", ()))
+    around = _Around(rules, frozenset(wanted.get("protected", ())), frozenset(wanted.get("hidden", ())))
     for path, kind in wanted.get("rules", ()):
-        if kind == "write":
-            _grant_around(rules, path, protected)
+        if kind in {"read", "write"}:
+            around.grant(path, _KINDS[kind])
         else:
             rules.grant(path, _KINDS[kind])
     rules.enforce()
 
 
-def _grant_around(rules: _Landlock, path: str, protected: frozenset[str], *, follow: bool = True) -> None:
-    """Write rights below a folder, but not where it is protected: a folder's rights reach all below it."""
-    if path in protected:
-        rules.grant(path, _READ, follow=False)
-    elif not any(kept.startswith(f"{path}/") for kept in protected):
-        rules.grant(path, _WRITE, follow=follow)
-    else:
-        rules.grant(path, _READ, follow=follow)
-        with os.scandir(path) as entries:
+class _Around:
+    """Rights below a folder but where it is protected or hidden: a folder's rights reach all below it."""
+
+    def __init__(self, rules: _Landlock, protected: frozenset[str], hidden: frozenset[str]) -> None:
+        self._rules = rules
+        self._protected = protected
+        self._hidden = hidden
+
+    def grant(self, path: str, rights: int, *, follow: bool = True) -> None:
+        """Give these rights to a path, and to what lies below it as far as they reach."""
+        if path in self._hidden:
+            return
+        if path in self._protected:
+            rights, follow = _READ, False
+        hides = _any_below(self._hidden, path)
+        if not hides and (rights == _READ or not _any_below(self._protected, path)):
+            self._rules.grant(path, rights, follow=follow)
+            return
+        self._rules.grant(path, _READ_DIR if hides else _READ, follow=follow)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
             for entry in entries:
                 if not entry.is_symlink():
-                    _grant_around(rules, entry.path, protected, follow=False)
+                    self.grant(entry.path, rights, follow=False)
+
+
+def _any_below(paths: frozenset[str], folder: str) -> bool:
+    return any(path.startswith(f"{folder}/") for path in paths)
 
 
 def _drop_capabilities() -> None:
@@ -315,6 +330,8 @@ def _keep(wanted: dict[str, Any], command: Sequence[str], parent: int) -> NoRetu
     # Asked to end by the end of our parent; a parent that ended before this line is seen by its number.
     _prctl(_PDEATHSIG, signal.SIGTERM)
     _prctl(_SUBREAPER, 1)
+    # Not of the group of the one it watches for, which may be killed as a whole.
+    os.setpgid(0, 0)
     if os.getppid() != parent:
         os._exit(1)
     folder = _folders(wanted)

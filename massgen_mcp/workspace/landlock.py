@@ -38,10 +38,10 @@ def not_held(known: int) -> str:
     """What this level leaves open, in words."""
     signals = "" if known >= VERSION_OF_SCOPES else ", signals to the user's other programs"
     return (
-        "not held: the list of processes and their arguments can be read, modes and times of the user's own"
-        f" files can be changed{signals}; held more tightly: UDP and sockets in the file system are closed"
-        " by a system call filter, so without network there are no sockets at all; beside a protected path no"
-        " new file can be made"
+        "not held: the list of processes and their arguments can be read, and names and sizes of files; modes"
+        f" and times of the user's own files can be changed{signals}; $TMPDIR has no limit; held more"
+        " tightly: UDP and sockets in the file system are closed by a system call filter, so without network"
+        " there are no sockets at all; beside a protected path no new file can be made"
     )
 
 
@@ -75,13 +75,20 @@ class Landlock:
         protected = [
             str(mount.path) for mount in wanted if not mount.writable and {*mount.path.parents} & {*writable}
         ]
+        hidden = [str(path) for path in confinement.hide]
         limits = confinement.limits
         spec: dict[str, object] = {
             "cwd": str(confinement.cwd),
             "watch": True,
             "private": True,
             "environ": {"HOME": str(confinement.home)} if confinement.home else {},
-            "landlock": {"files": True, "network": network, "rules": rules, "protected": protected},
+            "landlock": {
+                "files": True,
+                "network": network,
+                "rules": rules,
+                "protected": protected,
+                "hidden": hidden,
+            },
             "filter": str(filter_file("landlock-network" if network else "landlock")),
             "limits": _limits(limits),
         }

@@ -67,7 +67,7 @@ def make_like(objects: Objects, tree: str, folder: int, known: Index, noted: fro
         tree: the stored folder.
         folder: a descriptor of the workspace.
         known: what is known of its files: those that are as they should be aren't written.
-        noted: paths that are left alone.
+        noted: paths that are left alone, and those of the folders above them.
 
     Raises:
         PathRefused: a content is gone or damaged.
@@ -93,7 +93,7 @@ def _make_like(
     there = {entry.name: entry for entry in entries(folder, parts)}
     for name, entry in there.items():
         wanted = (name in content.files and entry.is_file) or (name in content.folders and entry.is_folder)
-        if not wanted and not _holds_noted("/".join(entry.parts), noted):
+        if not wanted and "/".join(entry.parts) not in noted:
             remove(folder, name)
     for name, stored in content.files.items():
         path = (*parts, name)
@@ -112,10 +112,6 @@ def _make_like(
             _make_like(objects, inner, descriptor, (*parts, name), known, noted, index)
         finally:
             os.close(descriptor)
-
-
-def _holds_noted(path: str, noted: frozenset[str]) -> bool:
-    return path in noted or any(other.startswith(f"{path}/") for other in noted)
 
 
 def _as_known(entry: Entry | None, known: tuple[Signature, Stored] | None, name: str) -> bool:

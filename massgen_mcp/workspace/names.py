@@ -10,7 +10,7 @@ from functools import lru_cache
 from massgen_mcp.text import visible
 from massgen_mcp.workspace.beneath import PART, PathRefused
 
-__all__ = ["MAX_DEPTH", "check_new_name", "folded", "obeyed", "secret", "split", "twin"]
+__all__ = ["MAX_DEPTH", "check_new_name", "folded", "obeyed", "secret", "shown", "split", "twin"]
 
 MAX_DEPTH = 32
 _MAX_NAME, _MAX_PATH = 255, 4096
@@ -109,6 +109,11 @@ def check_new_name(parts: Sequence[str]) -> None:
         raise PathRefused(f"{visible(path)} holds invisible characters.", "name")
     if any(part.startswith(PART) for part in parts):
         raise PathRefused(f"Names that begin with {PART} are taken.", "name")
+
+
+def shown(path: str) -> str:
+    """A path as it can be told on one line; for what has no odd names, the path itself."""
+    return visible(path).replace("\n", "\u240a").replace("\t", "\u2409")
 
 
 @lru_cache(maxsize=4096)

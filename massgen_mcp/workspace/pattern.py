@@ -21,6 +21,8 @@ __all__ = ["Pattern"]
 
 _LONGEST = 1000
 _STATES = 4000
+_PARTS = 20_000
+"""Looked at while building: repeats of nothing make no state."""
 _REMEMBERED = 4000
 _STRIDE = 20_000
 """Steps between two questions whether to go on."""
@@ -32,6 +34,9 @@ _UNSUPPORTED = {
     "ATOMIC_GROUP": "an atomic group",
     "POSSESSIVE_REPEAT": "a possessive repeat",
 }
+
+_LARGE = "The pattern is too large: its repeats multiply. Make it simpler."
+_DEEP = "The pattern is nested too deeply. Make it simpler."
 
 Test: TypeAlias = Callable[[str], bool]
 # Kinds of a neighbour of a position: the text's edge, part of a word, or anything else.
@@ -63,15 +68,21 @@ class Pattern:
         try:
             parser: Any = sre_parser
             parsed = parser.parse(text, re.IGNORECASE if ignore_case else 0)
-        except (re.error, OverflowError, RecursionError) as error:
+        except (re.error, OverflowError) as error:
             raise PathRefused(f"The pattern is no regular expression: {error}.", "text") from error
+        except RecursionError as error:
+            raise PathRefused(_DEEP, "size") from error
         self._fold = bool(parsed.state.flags & re.IGNORECASE)
         self._ascii = bool(parsed.state.flags & re.ASCII)
         self._tests: dict[int, tuple[Test, int]] = {}
         self._asserts: dict[int, tuple[str, int]] = {}
         self._splits: dict[int, tuple[int, ...]] = {}
         self._count = 1  # 0 is the state of success
-        self._start = self._sequence(list(parsed), 0)
+        self._parts = 0
+        try:
+            self._start = self._sequence(list(parsed), 0)
+        except RecursionError as error:
+            raise PathRefused(_DEEP, "size") from error
         self.literal = "" if self._fold else _literal(list(parsed))
         """Text that every match holds; empty where none is known."""
         self._known: dict[tuple[frozenset[int], int], _State] = {}
@@ -150,11 +161,14 @@ class Pattern:
     def _new(self) -> int:
         self._count += 1
         if self._count > _STATES:
-            raise PathRefused("The pattern is too large: its repeats multiply. Make it simpler.", "size")
+            raise PathRefused(_LARGE, "size")
         return self._count - 1
 
     def _sequence(self, items: list[Any], then: int) -> int:
         for operation, argument in reversed(items):
+            self._parts += 1
+            if self._parts > _PARTS:
+                raise PathRefused(_LARGE, "size")
             then = self._part(operation, argument, then)
         return then
 
@@ -192,7 +206,7 @@ class Pattern:
             end = then
             for _ in range(int(high) - low):
                 then = self._split(self._sequence(items, then), end)
-        for _ in range(low):
+        for _ in range(low if items else 0):
             then = self._sequence(items, then)
         return then
 

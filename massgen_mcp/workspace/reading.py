@@ -8,11 +8,10 @@ import os
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
-from massgen_mcp.text import visible
 from massgen_mcp.workspace.areas import ANSWERS, Areas, Place
 from massgen_mcp.workspace.beneath import PathRefused, explained
-from massgen_mcp.workspace.names import secret
-from massgen_mcp.workspace.trees import Entry, entries, walk, read_all
+from massgen_mcp.workspace.names import secret, shown
+from massgen_mcp.workspace.trees import Entry, entries, read_all, walk
 
 __all__ = ["Listing", "Text", "check_readable", "explaining", "info", "listing", "read", "reading"]
 
@@ -183,7 +182,7 @@ def listing(areas: Areas, path: str, *, recursive: bool = False, limit: int = 10
     rows: list[tuple[str, int | None]] = []
     listed = areas.is_list(path)
     for place in areas.places(path):
-        for row in _rows(place, recursive=recursive, itself=listed):
+        for row in _rows(place, recursive=recursive, itself=listed, limit=limit + 1):
             if len(rows) >= limit:
                 return Listing(rows=tuple(rows), cut=True)
             rows.append(row)
@@ -193,18 +192,18 @@ def listing(areas: Areas, path: str, *, recursive: bool = False, limit: int = 10
     return Listing(rows=tuple(rows))
 
 
-def _rows(place: Place, *, recursive: bool, itself: bool) -> Iterable[tuple[str, int | None]]:
+def _rows(place: Place, *, recursive: bool, itself: bool, limit: int) -> Iterable[tuple[str, int | None]]:
     if itself:
         yield (place.shown + ("" if place.area.only else "/"), None)
         return
     with explaining(place), place.area.root.in_folder(place.parts) as folder:
-        found = walk(folder) if recursive else entries(folder)
+        found = walk(folder, most=limit) if recursive else entries(folder, most=limit)
         for entry in found:
             yield _row(entry)
 
 
 def _row(entry: Entry) -> tuple[str, int | None]:
-    path = visible("/".join(entry.parts))
+    path = shown("/".join(entry.parts))
     if entry.is_folder:
         return f"{path}/", None
     if entry.is_link:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,15 +19,14 @@ _OWN = 4
 """Processes of the launcher itself."""
 _FAILED = 125
 
-_COUNTED = f"""PATH={_SYSTEM_PATH} rmdir "$1"/* 2>/dev/null
-tries=0
-until PATH={_SYSTEM_PATH} mkdir "$1/$$" 2>/dev/null
-      echo "$2" 2>/dev/null >"$1/$$/pids.max" && echo $$ 2>/dev/null >"$1/$$/cgroup.procs"; do
+_COUNTED = f"""tries=0
+until [ -d "$1" ] || PATH={_SYSTEM_PATH} mkdir "$1" 2>/dev/null
+      echo "$2" 2>/dev/null >"$1/pids.max" && echo $$ 2>/dev/null >"$1/cgroup.procs"; do
     tries=$((tries + 1))
     [ $tries -lt 20 ] || {{ echo "no process limit: $1 can't be used" >&2; exit {_FAILED}; }}
 done
 """
-"""A control group for this child. Those that are empty are removed on the way, even one just made."""
+"""Into a control group of its own. It is made anew where another command cleared it away meanwhile."""
 _DEVICES = f"""PATH={_SYSTEM_PATH} mount --rbind -o ro,nosuid,noexec /dev /dev || exit {_FAILED}
 """
 """Root owns the devices, so it could take them from everybody by changing their modes."""
@@ -46,8 +47,20 @@ class RootLimits:
         by_group = processes is not None and self.pids is not None
         script = (_COUNTED if by_group else "") + _DEVICES + _RUN
         most = str((processes or 0) + _OWN)
-        whole = (*self.unshare, "/bin/sh", "-c", script, "massgen-root", str(self.pids), most, *command)
+        group = str(_new_group(self.pids)) if by_group and self.pids else ""
+        whole = (*self.unshare, "/bin/sh", "-c", script, "massgen-root", group, most, *command)
         return whole if by_group or processes is None else counted(whole, processes + _OWN)
+
+
+def _new_group(parent: Path) -> Path:
+    """A control group. Those that have become empty go: nobody else is there to remove them."""
+    for old in parent.glob("of-*"):
+        with contextlib.suppress(OSError):
+            old.rmdir()
+    group = parent / f"of-{os.getpid()}-{secrets.token_hex(4)}"
+    with contextlib.suppress(OSError):
+        group.mkdir()
+    return group
 
 
 def unshares() -> Iterator[tuple[str, ...]]:

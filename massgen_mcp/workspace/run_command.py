@@ -17,7 +17,6 @@ from typing import Literal, Protocol, TypeAlias
 import anyio
 from anyio.abc import Process
 
-from massgen_mcp.workspace.bond import bonded
 from massgen_mcp.workspace.confinement import Confinement
 from massgen_mcp.workspace.python import python_path
 
@@ -135,7 +134,7 @@ async def run_command(
             killed = "time"
     finally:
         with anyio.CancelScope(shield=True):
-            await _end(process, kept)
+            await _end(process, kept, at_once=launcher.level == "bwrap")
     code = process.returncode
     return Ended(
         exit_code=code if code is not None and code >= 0 else 128 - (code or -signal.SIGKILL),
@@ -149,8 +148,7 @@ async def run_command(
 def _command(launcher: Launcher, argv: Sequence[str], confinement: Confinement) -> tuple[str, ...]:
     if launcher.level == "bwrap":
         return launcher.command(("/bin/sh", "-c", _LEFT, "massgen-command", *argv), confinement)
-    command = launcher.command(argv, confinement)
-    return bonded(command) if launcher.level == "off" else command
+    return launcher.command(argv, confinement)
 
 
 async def _read(process: Process, kept: _Kept, most: int) -> Killed:
@@ -172,17 +170,21 @@ async def _read(process: Process, kept: _Kept, most: int) -> Killed:
     return "output" if flooded else ""
 
 
-async def _end(process: Process, kept: _Kept) -> None:
-    """It, and everything it started, is gone when this returns."""
-    if process.returncode is None:
-        # What confines it takes its children down; killed at once, some could not.
+async def _end(process: Process, kept: _Kept, *, at_once: bool) -> None:
+    """It, and everything it started, is gone when this returns.
+
+    `at_once`: the kernel takes its children down. Elsewhere that is the work of what confines it, which has
+    to hear of it first.
+    """
+    if process.returncode is None and not at_once:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         with anyio.move_on_after(_GRACE):
             await process.wait()
     if process.returncode is None:
+        # The group: killed while it starts, bubblewrap leaves a child that waits for it.
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
     with anyio.move_on_after(_REST):
         await kept.fill(process, KILLED_AT_BYTES)

@@ -16,7 +16,7 @@ from massgen_mcp.workspace.names import check_new_name, split
 from massgen_mcp.workspace.snapshots import Snapshots
 from massgen_mcp.workspace.trees import make_folders, names_in, remove
 
-__all__ = ["RUNS", "RunFolder", "agent_writable", "sweep"]
+__all__ = ["RUNS", "RunFolder", "agent_writable", "old_folders", "sweep"]
 
 RUNS = "runs"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -172,6 +172,19 @@ def sweep(state: Path) -> None:
                 remove(root.fd, name)
     finally:
         root.close()
+
+
+def old_folders(state: Path, before: float) -> list[str]:
+    """The runs whose folders were last changed before that moment, in seconds since the epoch."""
+    if not (state / RUNS).is_dir():
+        return []
+    found: list[str] = []
+    with os.scandir(state / RUNS) as entries:
+        for entry in entries:
+            is_run = _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+            if is_run and entry.stat(follow_symlinks=False).st_mtime < before:
+                found.append(entry.name)
+    return sorted(found)
 
 
 def agent_writable(state: Path, path: Path) -> bool:

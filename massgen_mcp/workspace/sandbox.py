@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from massgen_mcp.errors import MassgenError
 from massgen_mcp.workspace import seatbelt
+from massgen_mcp.workspace.bond import bonded
 from massgen_mcp.workspace.bwrap import Bubblewrap
 from massgen_mcp.workspace.canary import failing
 from massgen_mcp.workspace.confinement import Confinement, Level
@@ -63,12 +64,12 @@ class Sandbox:
 
 
 class _Unconfined:
-    """The operator's explicit word: nothing is held."""
+    """The operator's explicit word: nothing is held, but that it ends with us."""
 
     def command(self, argv: Sequence[str], confinement: Confinement) -> tuple[str, ...]:
         home = str(confinement.home or "")
         script = 'cd "$1" && { [ -z "$2" ] || export HOME="$2"; } && shift 2 && exec "$@"'
-        return ("/bin/sh", "-c", script, "massgen-command", str(confinement.cwd), home, *argv)
+        return bonded(("/bin/sh", "-c", script, "massgen-command", str(confinement.cwd), home, *argv))
 
 
 _found: dict[tuple[str, ...], Sandbox | SandboxUnavailable] = {}

@@ -104,6 +104,8 @@ def _rules(confinement: Confinement) -> Iterator[str]:
         place = f"(subpath {_quoted(os.path.realpath(mount.path))})"
         yield f"(allow file-read* {place})"
         yield f"({'allow' if mount.writable else 'deny'} file-write* {place})"
+    for path in confinement.hide:
+        yield f"(deny file-read* file-write* (subpath {_quoted(os.path.realpath(path))}))"
     if confinement.network:
         yield "(allow network* system-socket)"
         yield '(deny network-outbound (remote unix-socket (subpath "/")))'

@@ -35,14 +35,43 @@ _MOUNTS = tuple(
     setns umount2 unshare
     """.split()  # noqa: SIM905 - a table of words
 )
-_ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register")
-"""It opens sockets past a filter. Programs take the answer for that of an old kernel."""
+_SHARED = tuple(
+    """
+    mq_open mq_unlink msgctl msgget msgrcv msgsnd semctl semget semop semtimedop shmat shmctl shmget
+    """.split()  # noqa: SIM905 - a table of words
+)
+"""Memory and queues of all the user's programs, where no namespace hides them and Landlock does not look."""
+_OF_OTHERS: Mapping[str, int] = {
+    "ioprio_set": 1,
+    "prlimit64": 0,
+    "sched_setaffinity": 0,
+    "sched_setattr": 0,
+    "sched_setparam": 0,
+    "sched_setscheduler": 0,
+    "setpriority": 1,
+}
+"""Calls that hold back or end another program of the user's, and which of their arguments names it. Without a
+process namespace, a child may mean itself alone, by a zero."""
+_ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register", "openat2")
+"""One opens sockets past a filter, the other hides in memory what it makes. Programs take the answer for that
+of an old kernel."""
 _NAMESPACES = 0x7E020080
 """The flags of clone that make namespaces. clone3 hides them in memory, so it is absent too."""
 _TERMINAL_INPUT = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX: typing into the terminal that one was started from."""
-_MODES: Mapping[str, int] = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2}
+_MODES: Mapping[str, int] = {
+    "chmod": 1,
+    "creat": 1,
+    "fchmod": 1,
+    "fchmodat": 2,
+    "fchmodat2": 2,
+    "mknod": 1,
+    "mknodat": 2,
+}
 """Calls that set a file's mode, and which of their arguments it is."""
+_OPENS: Mapping[str, int] = {"open": 1, "openat": 2}
+"""Calls that set it where they make the file, and which of their arguments says so: the mode is the next."""
+_MAKES = 0o100 | 0o20000000
 _OTHERS_RIGHTS = 0o6000
 """Set-user-ID and set-group-ID: left in a folder of the user's, such a program lends out rights."""
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
@@ -103,10 +132,16 @@ def _program(name: FilterName, architecture: Architecture) -> Iterator[_Statemen
     if architecture.foreign is not None:
         yield (_AT_LEAST, architecture.foreign, "refuse")
     denied = _DENIED if name == "nested" else (*_DENIED, *_MOUNTS)
+    if name.startswith("landlock"):
+        denied = (*denied, *_SHARED)
+        for call, index in _OF_OTHERS.items():
+            yield from _each((call,), f"other {index}", numbers)
     yield from _each(denied, "refuse", numbers)
     yield from _each(_ABSENT if name == "nested" else (*_ABSENT, "clone3"), "absent", numbers)
     for call, index in _MODES.items():
         yield from _each((call,), f"mode {index}", numbers)
+    for call, index in _OPENS.items():
+        yield from _each((call,), f"open {index}", numbers)
     yield (_EQUAL, numbers["ioctl"], "ioctl")
     yield (_EQUAL, numbers["socket"], "socket")
     if name != "nested":
@@ -125,7 +160,12 @@ def _arguments(name: FilterName) -> Iterator[_Statement]:
     yield _argument(1)
     yield from ((_EQUAL, request, "refuse") for request in _TERMINAL_INPUT)
     yield (_RETURN, _VERDICTS["allow"])
-    for index in sorted(set(_MODES.values())):
+    for index in _OPENS.values():
+        yield f"open {index}"
+        yield _argument(index)
+        yield (_ANY_BIT, _MAKES, f"mode {index + 1}")
+        yield (_RETURN, _VERDICTS["allow"])
+    for index in sorted({*_MODES.values(), *(flags + 1 for flags in _OPENS.values())}):
         yield f"mode {index}"
         yield _argument(index)
         yield (_ANY_BIT, _OTHERS_RIGHTS, "refuse")
@@ -139,6 +179,11 @@ def _arguments(name: FilterName) -> Iterator[_Statement]:
     yield _argument(2)
     yield (_EQUAL, 0, "allow")
     yield (_RETURN, _VERDICTS["refuse"])
+    for index in sorted(set(_OF_OTHERS.values())):
+        yield f"other {index}"
+        yield _argument(index)
+        yield (_EQUAL, 0, "allow")
+        yield (_RETURN, _VERDICTS["refuse"])
     yield "clone"
     yield _argument(0)
     yield (_ANY_BIT, _NAMESPACES, "refuse")

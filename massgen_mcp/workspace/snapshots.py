@@ -23,13 +23,13 @@ from massgen_mcp.workspace.differing import diff
 from massgen_mcp.workspace.layout import lay_out, make_like
 from massgen_mcp.workspace.objects import Objects
 from massgen_mcp.workspace.taking import Index, Limits, Note, take
-from massgen_mcp.workspace.trees import names_in, remove
+from massgen_mcp.workspace.trees import names_in, read_all, remove
 from massgen_mcp.workspace.versions import FileEntry, compare, files_of, load_folder
 
 __all__ = ["Change", "Limits", "Note", "Snapshot", "Snapshots"]
 
 _ID = re.compile(r"[0-9a-f]{40}")
-_MAX_NOTES = 1000
+_MAX_MANIFEST = 16 * 1024 * 1024
 _MAX_DIFF_FILE = 1024 * 1024
 _FOLDER: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -43,6 +43,8 @@ class Snapshot:
     size: int
     notes: tuple[Note, ...] = ()
     """What is not in it, and why."""
+    cut: bool = False
+    """Whether the folder held more than the limits allow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,15 +108,16 @@ class Snapshots:
             key = _identity(root.fd)
             taken = take(root.fd, self._objects, self._indexes.get(key, {}), limits or self._limits)
             self._indexes[key] = taken.index
-            notes = taken.notes[:_MAX_NOTES]
-            if len(taken.notes) > _MAX_NOTES:
-                notes.append(Note(path=".", why=f"{len(taken.notes) - _MAX_NOTES:,} more were left out"))
-            manifest = {
+            notes = taken.notes
+            if taken.untold:
+                notes.append(Note(path=".", why=f"{taken.untold:,} more were left out"))
+            manifest: dict[str, Any] = {
                 "version": 1,
                 "tree": taken.tree,
                 "files": taken.files,
                 "bytes": taken.size,
                 "notes": [[note.path, note.why] for note in notes],
+                **({"cut": True} if taken.cut else {}),
             }
             return self._publish(manifest)
 
@@ -139,7 +142,7 @@ class Snapshots:
             raise PathRefused(f"{snapshot[:60]!r} is no snapshot.", "missing")
         try:
             with self._manifests.in_file((snapshot, "manifest.json")) as (descriptor, _):
-                data = os.read(descriptor, 16 * 1024 * 1024)
+                data = read_all(descriptor, _MAX_MANIFEST)
         except FileNotFoundError as error:
             raise PathRefused(f"Snapshot {snapshot} is not here (any more).", "missing") from error
         if hashlib.sha256(data).hexdigest()[:40] != snapshot:
@@ -204,7 +207,7 @@ class Snapshots:
             OSError: the disk is full, or fails.
         """
         manifest = self._manifest(snapshot)
-        noted = frozenset(path for path, _ in manifest["notes"])
+        noted = frozenset(one for path, _ in manifest["notes"] for one in _with_parents(path))
         with _rooted(workspace) as root, self._lock:
             key = _identity(root.fd)
             self._indexes[key] = make_like(
@@ -290,6 +293,13 @@ def _rooted(folder: Path | Root) -> Generator[Root]:
         root.close()
 
 
+def _with_parents(path: str) -> Iterator[str]:
+    """The path and those of the folders above it."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
 def _identity(descriptor: int) -> tuple[int, int]:
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino
@@ -297,4 +307,10 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 def _snapshot(name: str, manifest: dict[str, Any]) -> Snapshot:
     notes = tuple(Note(path=path, why=why) for path, why in manifest["notes"])
-    return Snapshot(id=name, files=manifest["files"], size=manifest["bytes"], notes=notes)
+    return Snapshot(
+        id=name,
+        files=manifest["files"],
+        size=manifest["bytes"],
+        notes=notes,
+        cut=manifest.get("cut", False),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -9,17 +10,24 @@ from typing import TypeAlias
 
 from massgen_mcp.text import shorten, visible
 from massgen_mcp.workspace.beneath import PathRefused
-from massgen_mcp.workspace.names import obeyed, secret
+from massgen_mcp.workspace.names import obeyed, secret, shown
 from massgen_mcp.workspace.objects import Objects, Stored
 from massgen_mcp.workspace.trees import Entry, entries, open_entry
 from massgen_mcp.workspace.versions import FileEntry, Folder, save_folder
 
-__all__ = ["Index", "Limits", "Note", "Signature", "Taken", "signature", "take"]
+__all__ = ["OBEYED", "Index", "Limits", "Note", "Signature", "Taken", "signature", "take"]
+
+OBEYED = "settings or instructions that programs obey"
+"""Why such files are not kept of a project."""
 
 Signature: TypeAlias = tuple[int, int, int, int, int]
 Index: TypeAlias = dict[tuple[str, ...], tuple[Signature, Stored]]
 """What is known of a folder's files since they were last read."""
 
+_NOTES, _BEYOND = 1000, 50
+"""Notes that are kept, and of these on what is beyond the limits."""
+_SAID, _GUARDING = 1024 * 1024, 8 * 1024 * 1024
+"""Characters of all notes, and with those that somebody has to act on."""
 _TICK = 50_000_000
 """Nanoseconds: more than the clock of a file system is coarse by."""
 
@@ -30,6 +38,7 @@ class Limits:
 
     size: int = 256 * 1024 * 1024
     files: int = 20_000
+    folders: int = 20_000
     depth: int = 32
     obeyed: bool = True
     """Whether to keep what programs obey, such as `.git`; not needed where agents can't write it."""
@@ -50,7 +59,11 @@ class Taken:
     tree: str = ""
     files: int = 0
     size: int = 0
+    cut: bool = False
+    """Whether something was beyond the limits."""
     notes: list[Note] = field(default_factory=list[Note])
+    untold: int = 0
+    """How much else was left out: there are only so many notes."""
     index: Index = field(default_factory=dict[tuple[str, ...], tuple[Signature, Stored]])
 
 
@@ -76,25 +89,52 @@ class _Taking:
         self._known = known
         self._limits = limits
         self._settled = time.time_ns() - _TICK
+        self._folders = self._said = self._beyond = 0
         self.taken = Taken()
 
     def folder(self, descriptor: int, parts: tuple[str, ...]) -> str:
         files: dict[str, FileEntry] = {}
         folders: dict[str, str] = {}
-        for entry in entries(descriptor, parts):
-            if entry.is_folder:
+        most = self._limits.files + self._limits.folders + 1
+        found = entries(descriptor, parts, most=most)
+        if len(found) == most:
+            self.taken.cut = True
+        for entry in found:
+            if _odd(entry.name):
+                self._note(entry, "its name can't be shown as it is")
+            elif entry.is_folder:
                 if inner := self._inner(entry):
                     folders[entry.name] = inner
             elif (stored := self._file(entry)) is not None:
                 files[entry.name] = stored
         return save_folder(self._objects, Folder(files, folders))
 
-    def _note(self, entry: Entry, why: str) -> None:
-        self.taken.notes.append(Note(path="/".join(entry.parts), why=why))
+    def _note(self, entry: Entry, why: str, *, guards: bool = False) -> None:
+        """Write down what is left out; `guards`: somebody has to know of each."""
+        note = Note(path="/".join(entry.parts), why=why)
+        said = self._said + len(json.dumps(note.path)) + len(why)
+        room = _GUARDING if guards else _SAID
+        if said > room or (not guards and len(self.taken.notes) >= _NOTES):
+            self.taken.untold += 1
+            return
+        self._said = said
+        self.taken.notes.append(note)
+
+    def _note_limit(self, entry: Entry, why: str) -> None:
+        self.taken.cut = True
+        self._beyond += 1
+        if self._beyond <= _BEYOND:
+            self._note(entry, why)
+        else:
+            self.taken.untold += 1
 
     def _inner(self, entry: Entry) -> str:
         if len(entry.parts) > self._limits.depth:
-            self._note(entry, f"deeper than {self._limits.depth} folders")
+            self._note_limit(entry, f"deeper than {self._limits.depth} folders")
+            return ""
+        self._folders += 1
+        if self._folders > self._limits.folders:
+            self._note_limit(entry, f"more than {self._limits.folders:,} folders")
             return ""
         if self._left_out(entry, folder=True):
             return ""
@@ -111,7 +151,7 @@ class _Taking:
 
     def _left_out(self, entry: Entry, *, folder: bool) -> bool:
         if not self._limits.obeyed and obeyed(entry.parts[-1:]):
-            self._note(entry, "settings or instructions that programs obey")
+            self._note(entry, OBEYED, guards=True)
         elif secret(entry.parts, folder=folder):
             self._note(entry, "by its name it keeps keys or passwords")
         else:
@@ -132,10 +172,10 @@ class _Taking:
             return None
         taken = self.taken
         if taken.files >= self._limits.files:
-            self._note(entry, f"more than {self._limits.files:,} files")
+            self._note_limit(entry, f"more than {self._limits.files:,} files")
             return None
         if taken.size + entry.stat.st_size > self._limits.size:
-            self._note(entry, f"too large: all files together may have {self._limits.size:,} bytes")
+            self._note_limit(entry, f"too large: all files together may have {self._limits.size:,} bytes")
             return None
         stored = known[1] if known is not None and same else self._stored(entry)
         # A file written a moment ago may be written again without its times telling.
@@ -167,6 +207,11 @@ class _Taking:
             )
         finally:
             os.close(descriptor)
+
+
+def _odd(name: str) -> bool:
+    """Whether people and programs would be shown another name than the file has."""
+    return shown(name) != name
 
 
 def _target(entry: Entry) -> str:

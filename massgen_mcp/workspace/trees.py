@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
@@ -61,13 +63,15 @@ class Entry(NamedTuple):
         return stat.S_ISLNK(self.stat.st_mode)
 
 
-def entries(folder: int, parts: tuple[str, ...] = ()) -> list[Entry]:
-    """What lies in an open folder, by name, but what vanishes meanwhile and our own files on their way."""
+def entries(folder: int, parts: tuple[str, ...] = (), *, most: int | None = None) -> list[Entry]:
+    """What lies in an open folder, by name, but what vanishes meanwhile and our own files on their way.
+
+    Of more than `most` things, the first by name.
+    """
     found: list[Entry] = []
     with os.scandir(folder) as inside:
-        for entry in inside:
-            if entry.name.startswith(PART):
-                continue
+        theirs = (entry for entry in inside if not entry.name.startswith(PART))
+        for entry in theirs if most is None else heapq.nsmallest(most, theirs, key=lambda one: one.name):
             try:
                 found.append(Entry((*parts, entry.name), folder, entry.stat(follow_symlinks=False)))
             except FileNotFoundError:
@@ -87,7 +91,12 @@ def names_in(folder: int) -> list[str]:
 
 
 def walk(
-    folder: int, parts: tuple[str, ...] = (), *, into: Callable[[Entry], bool] | None = None, depth: int = 0
+    folder: int,
+    parts: tuple[str, ...] = (),
+    *,
+    into: Callable[[Entry], bool] | None = None,
+    depth: int = 0,
+    most: int | None = None,
 ) -> Generator[Entry]:
     """Everything below an open folder, a folder before its content.
 
@@ -96,8 +105,9 @@ def walk(
         parts: what its own path is called.
         into: asked for each folder whether to look inside.
         depth: how many folders are open already.
+        most: of more things than these in one folder, only the first are seen.
     """
-    for entry in entries(folder, parts):
+    for entry in entries(folder, parts, most=most):
         yield entry
         if not entry.is_folder or depth >= _OPEN_AT_ONCE or not (into is None or into(entry)):
             continue
@@ -106,7 +116,7 @@ def walk(
         except OSError:  # swapped for something else, removed, or not ours to read: nothing to see
             continue
         try:
-            yield from walk(inner, entry.parts, into=into, depth=depth + 1)
+            yield from walk(inner, entry.parts, into=into, depth=depth + 1, most=most)
         finally:
             os.close(inner)
 
@@ -294,15 +304,25 @@ def _emptied(folder: int, top: int, depth: int, spare: frozenset[int]) -> bool:
     return again
 
 
+def _let_in(name: str, folder: int) -> None:
+    """Let the owner of a folder read it. A link that is swapped in meanwhile is not followed."""
+    if sys.platform != "linux":
+        os.chmod(name, 0o700, dir_fd=folder, follow_symlinks=False)
+        return
+    held = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.chmod(f"/proc/self/fd/{held}", 0o700)  # noqa: PTH101 - no path, but what is open
+    finally:
+        os.close(held)
+
+
 @contextlib.contextmanager
 def _writable(name: str, folder: int) -> Generator[int]:
     """A folder that can be emptied, whatever its mode was."""
     try:
         descriptor = os.open(name, _FOLDER, dir_fd=folder)
-    except PermissionError:
-        # Not readable by its owner. This would follow a link that is swapped in now; root never comes here,
-        # and anybody else may only change what the agents may change by themselves.
-        os.chmod(name, 0o700, dir_fd=folder)
+    except PermissionError:  # not readable by its owner
+        _let_in(name, folder)
         descriptor = os.open(name, _FOLDER, dir_fd=folder)
     try:
         if os.fstat(descriptor).st_mode & stat.S_IRWXU != stat.S_IRWXU:

@@ -405,12 +405,6 @@ def test_there_is_nothing_to_trust_in_a_folder_without_teams(terminal: Terminal,
     assert "there is no folder .massgen in it" in ended.err
 
 
-def test_serving_http_is_not_available_yet(terminal: Terminal):
-    ended = terminal.run(operators(), "serve", "--http")
-    assert ended.code == 1
-    assert "not available yet" in ended.err
-
-
 # Helpers.
 
 

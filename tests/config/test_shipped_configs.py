@@ -49,7 +49,14 @@ def test_it_loads_and_fits_the_published_schema(name: str, schema_errors: Callab
     value = yaml.safe_load((FOLDER / name).read_text())
     assert schema_errors(value) == []
     notes = [problem.message for problem in loaded.problems if problem not in loaded.unavailable]
-    expected = ("retired", "taken as", "takes no", "not available yet", "there is also claude_code")
+    expected = (
+        "retired",
+        "taken as",
+        "takes no",
+        "not available yet",
+        "there is also claude_code",
+        "is not installed",
+    )
     assert all(any(word in note for word in expected) for note in notes), notes
 
 

@@ -63,7 +63,7 @@ def test_server_json_names_the_keys_of_every_backend_that_can_run() -> None:
 
 def test_keys_are_secret_and_nothing_is_required() -> None:
     assert {name for name, entry in VARIABLES.items() if entry["isSecret"]} == {
-        name for name in VARIABLES if name.endswith("_API_KEY")
+        name for name in VARIABLES if name.endswith(("_API_KEY", "_TOKEN"))
     }
     assert not any(entry["isRequired"] for entry in VARIABLES.values())
 

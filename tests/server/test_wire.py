@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -64,8 +65,16 @@ class Ends:
 
 @pytest.fixture
 def ends() -> Generator[Ends]:
-    found = Ends()
+    found, before = Ends(), set(threading.enumerate())
     yield found
+    if found.to_us in found.still_open:
+        found.close(found.to_us)
+    readers = [thread for thread in threading.enumerate() if thread not in before and "stdin" in thread.name]
+    for reader in readers:
+        reader.join(1)
+    if any(reader.is_alive() for reader in readers):
+        # It would read from whatever gets the number of its descriptor next.
+        found.still_open.discard(found.wire.incoming)
     found.close()
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from massgen_mcp.messages import Image, ToolCall, ToolResult
@@ -19,7 +21,8 @@ from massgen_mcp.tools.custom import Entry, describe, read_source, runner
 from massgen_mcp.tools.custom.arguments import wrong_arguments
 from massgen_mcp.tools.custom.tools import CustomTools, tool_reads
 from massgen_mcp.workspace.confinement import Confinement
-from massgen_mcp.workspace.sandbox import SandboxUnavailable, find_sandbox
+from massgen_mcp.workspace.sandbox import find_sandbox
+from tests.confined import alive
 
 pytestmark = pytest.mark.anyio
 
@@ -438,10 +441,7 @@ def test_in_the_teams_own_folder_only_python_is_shown(tmp_path: Path) -> None:
 
 
 async def test_in_the_sandbox_a_function_sees_its_own_file_and_the_workspace_alone(tmp_path: Path) -> None:
-    try:
-        sandbox = await find_sandbox()
-    except SandboxUnavailable as error:
-        pytest.skip(str(error))
+    sandbox = await find_sandbox()
     own, work = tmp_path / "own", tmp_path / "work"
     own.mkdir()
     work.mkdir()
@@ -502,7 +502,7 @@ async def test_the_runner_speaks_lines_until_its_input_ends(stage: Stage) -> Non
         + "def f(kind):\n"
         + "    if kind == 'wait':\n        go.wait(10)\n"
         + "    if kind == 'raise':\n        raise KeyError(kind)\n"
-        + "    return {'long': 'x' * 99999, 'd': D(1), 'm': M(), 'b': b'b', 'p': go}.get(kind)\n"
+        + "    return {'long': 'x' * 399999, 'd': D(1), 'm': M(), 'b': b'b', 'p': go}.get(kind)\n"
         + "def g():\n    yield from 'ab'\n"
         + "async def k():\n    go.set()\n    await asyncio.sleep(60)\n"
     )
@@ -521,7 +521,7 @@ async def test_the_runner_speaks_lines_until_its_input_ends(stage: Stage) -> Non
             assert await ask(2, "f", kind="d") == {"call": 2, "done": '{"x": 1}', "images": []}
             assert (await ask(3, "f", kind="m"))["done"] == "{}"
             assert "Event" in (await ask(4, "f", kind="p"))["done"]
-            assert "34463 characters left out" in (await ask(5, "f", kind="long"))["done"]
+            assert "137855 characters left out" in (await ask(5, "f", kind="long"))["done"]
             assert "KeyError: 'raise'" in (await ask(6, "f", kind="raise"))["error"]
             assert await ask(7, "g") == {"call": 7, "piece": "a"}
             assert await wire.receive() == {"call": 7, "piece": "b"}
@@ -543,3 +543,84 @@ async def test_the_runner_speaks_lines_until_its_input_ends(stage: Stage) -> Non
             tasks.cancel_scope.cancel()
     for name in [name for name in sys.modules if name == "massgen" or name.startswith("massgen.")]:
         del sys.modules[name]
+
+
+async def test_a_long_text_is_kept_whole_where_there_is_a_place_for_it(stage: Stage) -> None:
+    kept: dict[str, bytes] = {}
+
+    async def spill(name: str, data: bytes) -> str:
+        await anyio.lowlevel.checkpoint()
+        kept[name] = data
+        return f"tool_results/{name}"
+
+    result = await stage.run("def f():\n    return 'x' * 100_000 + 'Ulm'", spill=spill, redact=without_ulm)
+    assert "left out; all of it is in tool_results/custom_tool__f.txt ...]" in result.content
+    assert len(result.content) < 66_000
+    assert kept == {"custom_tool__f.txt": b"x" * 100_000 + b"[x]" * 20}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"call": []}',
+        '{"call": {"a": 1}, "done": "x"}',
+        '{"call": 1, "done": "b", "images": 3}',
+        '{"call": null}',
+    ],
+)
+async def test_what_a_function_writes_past_its_runner_fails_no_more_than_its_call(
+    stage: Stage, tmp_path: Path, line: str
+) -> None:
+    fake = tmp_path / "fake"
+    fake.write_text(f'#!/bin/sh\nread x\necho \'{line}\'\necho \'{{"call": 1, "done": "b"}}\'\nread x\n')
+    fake.chmod(0o755)
+
+    assert (await stage.run("def f(): ...", python=str(fake))).content == "b"
+
+
+async def test_a_function_that_forks_prints_and_hangs_leaves_nothing(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.sandbox = await find_sandbox()  # pyright: ignore[reportAttributeAccessIssue] - a real one for once
+    mark = f"6{os.getpid():08}"
+    code = (
+        "import os, subprocess, sys, time\n"
+        "def f():\n"
+        "    print('noise' * 100000)\n"
+        "    sys.stdout.flush()\n"
+        f"    subprocess.Popen(['setsid', 'sleep', '{mark}'])\n"
+        "    if os.fork() == 0:\n        time.sleep(60)\n"
+        "    try:\n        return open('/etc/shadow').read() + open(os.path.expanduser('~/.env')).read()\n"
+        "    except OSError as error:\n        return 'refused'\n"
+    )
+    async with stage.tools(code) as tools:
+        assert (await call(tools)).content == "refused"
+    assert alive(mark) == []
+
+
+async def test_without_a_sandbox_what_a_function_started_is_gone_when_we_are(tmp_path: Path) -> None:
+    mark = f"6{os.getpid():07}1"
+    script = (
+        "import anyio, json, pathlib, sys\n"
+        "from massgen_mcp.workspace.sandbox import find_sandbox\n"
+        "from tests.tools.test_custom_tools import Stage, call\n"
+        "async def main():\n"
+        "    stage = Stage(pathlib.Path(sys.argv[1]))\n"
+        "    stage.sandbox = await find_sandbox(mode='off')\n"
+        '    code = \'import subprocess\\ndef f():\\n    subprocess.Popen(["setsid", "sleep", "MARK"])\'\n'
+        "    async with stage.tools(code.replace('MARK', sys.argv[2])) as tools:\n"
+        "        await call(tools)\n"
+        "        print('ready', flush=True)\n"
+        "        await anyio.sleep_forever()\n"
+        "anyio.run(main)\n"
+    )
+    root = str(Path(__file__).parents[2])
+    process = await anyio.open_process(
+        [sys.executable, "-c", script, str(tmp_path), mark], cwd=root, env={**os.environ, "PYTHONPATH": root}
+    )
+    async with process:
+        assert process.stdout is not None
+        with anyio.fail_after(45):
+            assert (await process.stdout.receive()).startswith(b"ready")
+        assert alive(mark, at_least=1)
+        process.kill()
+        assert await anyio.to_thread.run_sync(alive, mark) == []

@@ -268,7 +268,9 @@ async def test_a_stream_that_ends_without_an_answer_is_an_error(tmp_path: Path) 
 async def test_the_operators_proxy_is_used(tmp_path: Path) -> None:
     async with web(well) as proxy:
         environ = {"HTTPS_PROXY": proxy.url, "no_proxy": "elsewhere"}
-        async with opened(entry("https://far.example/mcp"), tmp_path, environ=environ) as tools:
+        async with opened(
+            entry("https://far.example/mcp", start_limit=1.0), tmp_path, environ=environ
+        ) as tools:
             assert tools.down == {"web"}
         (asked,) = proxy.asked
         assert asked.method == "CONNECT"

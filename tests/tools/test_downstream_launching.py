@@ -20,7 +20,7 @@ from massgen_mcp.tools.downstream.launching import plan_launch
 from massgen_mcp.tools.filters import NameLists
 from massgen_mcp.workspace.confinement import Confinement, Level
 from massgen_mcp.workspace.depth import deeper, depth_problem
-from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable, find_sandbox
+from massgen_mcp.workspace.sandbox import Sandbox, find_sandbox
 from tests.tools.downstream import ask, hostile, opened, surroundings
 
 pytestmark = pytest.mark.anyio
@@ -42,10 +42,7 @@ class Noted:
 
 @pytest.fixture
 async def sandbox() -> Sandbox:
-    try:
-        return await find_sandbox(os.environ)
-    except SandboxUnavailable as error:
-        pytest.skip(str(error))
+    return await find_sandbox(os.environ)
 
 
 def outside(folder: Path, *path: Path, **more: object) -> Outside:
@@ -254,7 +251,6 @@ def running(mark: str) -> list[str]:
     return found
 
 
-@pytest.mark.skipif(not (BESIDE_PYTHON / "mcp-server-git").exists(), reason="mcp-server-git is not installed")
 async def test_servers_of_others_work_confined(sandbox: Sandbox, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     repository.mkdir()
@@ -343,3 +339,73 @@ async def test_a_first_use_is_told(tmp_path: Path) -> None:
     async with opened(entry, tmp_path, tell=told.append) as tools:
         assert told == ["MCP server a: installing, first use (3 s)"]
         assert "it ended with exit code 1. Its last words: npm error 404 no such package" in tools.warnings[0]
+
+
+async def test_a_confined_server_is_gone_with_all_it_started_after_our_own_violent_death(
+    tmp_path: Path,
+) -> None:
+    mark = f"massgen-test-killed-{os.getpid()}"
+    script = (
+        "import anyio, pathlib, sys\n"
+        "from dataclasses import replace\n"
+        "from massgen_mcp.workspace.sandbox import find_sandbox\n"
+        "from tests.tools.downstream import ask, hostile, opened\n"
+        "async def main():\n"
+        "    folder = pathlib.Path(sys.argv[1])\n"
+        "    entry = hostile('good', folder, sandbox='auto', timeout=20)\n"
+        "    entry = replace(entry, command=(*entry.command, sys.argv[2]))\n"
+        "    async with opened(entry, folder, sandbox=await find_sandbox()) as tools:\n"
+        "        await ask(tools, 'evil__survivors')\n"
+        "        print('ready', flush=True)\n"
+        "        await anyio.sleep_forever()\n"
+        "anyio.run(main)\n"
+    )
+    root = str(Path(__file__).parents[2])
+    process = await anyio.open_process(
+        [sys.executable, "-c", script, str(tmp_path), mark], cwd=root, env={**os.environ, "PYTHONPATH": root}
+    )
+    async with process:
+        assert process.stdout is not None
+        with anyio.fail_after(45):
+            assert (await process.stdout.receive()).startswith(b"ready")
+        assert len(running(mark)) > 1
+        process.kill()
+        with anyio.fail_after(5):
+            while running(mark):  # noqa: ASYNC110 - processes of others set no events
+                await anyio.sleep(0.02)
+
+
+async def test_a_server_that_starts_beside_the_team_file_sees_neither_it_nor_its_keys(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    team = tmp_path / "team"
+    (team / ".massgen").mkdir(parents=True)
+    (team / "server.yaml").write_text("port: 1\n")
+    (team / "team.yaml").write_text("agents:\n  - id: a\n")
+    (team / ".massgen" / "mine.yml").write_text("agent:\n  id: a\n")
+    for name in (".env", ".env.local", ".massgen/.env"):
+        (team / name).write_text("KEY=in-the-open")
+    entry = Entry(name="s", command=("true",), cwd=team)
+    plan = plan_launch(entry, surroundings(tmp_path, sandbox=sandbox))
+
+    assert plan.confinement is not None
+    assert {path.relative_to(team).as_posix() for path in plan.confinement.hide} == {
+        "team.yaml",
+        ".env",
+        ".env.local",
+        ".massgen/.env",
+        ".massgen/mine.yml",
+    }
+    script = "cat .env .env.local team.yaml .massgen/*; cat .massgen/.env; cat server.yaml; ls -A"
+    ended = await anyio.run_process(
+        sandbox.command(("sh", "-c", script), plan.confinement), env={"PATH": os.defpath}, check=False
+    )
+    assert b"in-the-open" not in ended.stdout
+    assert b"agents:" not in ended.stdout
+    assert b"port: 1" in ended.stdout
+    assert f"The sandbox hides {team}/.env" in sandbox_hint(f"EACCES {team}/.env", plan.confinement)
+    named = plan_launch(
+        replace(entry, command=("true", f"{team}/.env")), surroundings(tmp_path, sandbox=sandbox)
+    )
+    assert named.confinement is not None
+    assert team / ".env" not in named.confinement.hide, "what the operator names is meant"

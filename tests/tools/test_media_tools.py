@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -263,7 +263,6 @@ def film(folder: Path, *, seconds: int = 2) -> bytes:
     return path.read_bytes()
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 async def test_a_video_is_looked_at_in_frames_where_no_model_takes_it_whole(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -283,7 +282,6 @@ async def test_a_video_is_looked_at_in_frames_where_no_model_takes_it_whole(
     assert len(shown.images) == 8
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 async def test_a_broken_video_is_told(stage: Stage) -> None:
     tools = stage.tools(MediaPorts(), sees=True, sandbox=Plain())
     result = await call(tools, "understand_video", video_path="a.mp4")
@@ -343,3 +341,24 @@ async def test_a_program_that_can_t_be_started_is_told() -> None:
 
     with pytest.raises(Unfinished, match="can't be started"):
         await run_confined(("x",), Confinement(cwd=Path("/")), Gone(), environ={}, seconds=1, most=1)
+
+
+async def test_a_disk_that_fails_and_an_endless_ending_are_errors_for_the_model(stage: Stage) -> None:
+    class Full(Stage):
+        async def read(self, path: str, most: int) -> bytes:
+            raise OSError(28, "No space left on device")
+
+    full = await call(Full().tools(), "understand_image", image_path="a.png")
+    assert (full.is_error, full.content) == (True, "understand_image failed: No space left on device.")
+    stage.files[f"a.{'x' * 253}"] = MP4
+    tools = stage.tools(MediaPorts(), sees=True, sandbox=Plain())
+    assert "taken apart" in (await call(tools, "understand_video", video_path=f"a.{'x' * 253}")).content
+
+
+def test_a_packed_file_of_endless_parts_is_known_without_listing_them() -> None:
+    entry = b"PK\x01\x02" + bytes(24) + b"\x05\0" + bytes(16) + b"word/"
+    bomb = b"PK\x03\x04[Content_Types].xml" + entry * 400_000
+    begun = time.process_time()
+
+    assert document_kind("a.docx", bomb) == "docx"
+    assert time.process_time() - begun < 0.5

@@ -16,6 +16,7 @@ from massgen_mcp.tools.checks import CheckResult, run_check
 from massgen_mcp.tools.shell import Shell, ShellSettings
 from massgen_mcp.workspace.confinement import Confinement
 from massgen_mcp.workspace.landlock import Landlock
+from massgen_mcp.workspace.quota import Quota
 from massgen_mcp.workspace.sandbox import Sandbox, find_sandbox
 from tests.confined import LINUX, listening
 
@@ -189,3 +190,25 @@ async def test_a_check_that_does_not_end_fails_with_what_it_wrote(tmp_path: Path
     assert result.tail.endswith("2999\n3000")
     assert len(result.tail) <= 4000
     assert "its time was up" in result.evidence
+
+
+async def test_a_pattern_of_the_team_file_sees_words_whole(tmp_path: Path) -> None:
+    allowed = await _shell(tmp_path, ShellSettings(allowed=("python3 -c",)))
+
+    assert (await _call(allowed, "python3 -c 'print(1)'")).is_error, "a bracket begins another command"
+    assert not (await _call(allowed, "python3 -c pass")).is_error
+    assert "not 'ls'" in (await _call(allowed, "python3 -c pass\nls")).content
+
+
+async def test_while_a_workspace_holds_too_much_commands_can_only_take_away(tmp_path: Path) -> None:
+    place = Confinement(cwd=tmp_path, write=(tmp_path,))
+    shell = Shell(await find_sandbox(), lambda: place, quota=Quota(size=1024**2, entries=50))
+
+    filled = await _call(shell, "head -c 2000000 /dev/urandom >large; for i in 1 2 3; do echo x >$i; done")
+    assert "[The workspace holds more than 1 MiB. Until you delete some" in filled.content
+    await _call(shell, "echo more >>1; echo more >4")
+    assert (tmp_path / "1").read_text() == "x\n"
+    assert not (await _call(shell, "rm large; echo gone")).is_error
+    assert not (await _call(shell, "echo more >4")).is_error
+    assert (tmp_path / "4").read_text() == "more\n"
+    assert "more than 50 files" in (await _call(shell, "mkdir d; cd d; seq 60 | xargs touch")).content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 
@@ -114,3 +115,14 @@ def test_the_memory_of_a_pattern_is_bounded() -> None:
     text = "".join("ab"[number * number % 7 % 2] + "ab"[number % 3 % 2] for number in range(20_000))
     assert not pattern.found(text)
     assert pattern.found(text + "a" + "b" * 13 + "c")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(?:){4000000000}", "((){3000}){3000}", "(" * 480 + "a" + ")" * 480, "((?:){9}|){9999999}"]
+)
+def test_a_pattern_that_is_a_bomb_is_read_or_refused_at_once(pattern: str) -> None:
+    begun = time.process_time()
+    with contextlib.suppress(PathRefused):
+        Pattern(pattern).found("a" * 100)
+
+    assert time.process_time() - begun < 1

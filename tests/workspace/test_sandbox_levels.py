@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +207,29 @@ def test_nothing_survives_a_kill(world: World, victim: str) -> None:
             assert alive(marker) == []
         finally:
             launcher.kill()
+
+
+@pytest.mark.parametrize("victim", ["launcher", "command"])
+def test_nothing_survives_a_kill_at_any_moment_of_its_start(world: World, victim: str) -> None:
+    marker = f"1{secrets.randbelow(10**8):08}"
+    command = world.command(("setsid", "sleep", marker))
+    own = str(os.getpid())
+    launch = (
+        "import os, subprocess, sys; own, *command = sys.argv[1:]; pid = str(os.getpid());"
+        """command = [pid if part == own else part.replace(f'"server": {own}', f'"server": {pid}')"""
+        """ for part in command]; subprocess.Popen(command).wait()"""
+    )
+    for moment in range(0, 60, 12):
+        argv = [sys.executable, "-IS", "-c", launch, own, *command] if victim == "launcher" else command
+        with subprocess.Popen(argv, start_new_session=victim == "command") as started:  # noqa: S603 - same
+            if victim == "launcher":
+                alive(marker, at_least=2)
+            time.sleep(moment / 1000)
+            if victim == "command":
+                os.killpg(started.pid, signal.SIGKILL)
+            started.kill()
+
+    assert alive(marker) == []
 
 
 def test_it_ends_when_it_is_asked_to(world: World) -> None:

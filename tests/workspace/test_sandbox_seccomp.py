@@ -121,3 +121,30 @@ def test_calls_by_another_convention_do_not_pass() -> None:
     assert _verdict("bwrap", "x86_64", 0x40000000 | 101) == "refuse"
     assert supported("aarch64")
     assert not supported("riscv64")
+
+
+@pytest.mark.parametrize("machine", _BOTH)
+@pytest.mark.parametrize("name", get_args(FilterName))
+def test_no_file_is_made_with_rights_to_lend(machine: str, name: FilterName) -> None:
+    create, temporary = 0o101, 0o20200002
+    opening = _number(machine, "openat")
+
+    assert _verdict(name, machine, opening, 0, 0, create, 0o4755) == "refuse"
+    assert _verdict(name, machine, opening, 0, 0, temporary, 0o2755) == "refuse"
+    assert _verdict(name, machine, opening, 0, 0, create, 0o1777) == "allow"
+    assert _verdict(name, machine, opening, 0, 0, 0, 0o4755) == "allow", "no file is made, so it has no mode"
+    assert _verdict(name, machine, _number(machine, "mknodat"), 0, 0, 0o104755) == "refuse"
+    assert _verdict(name, machine, _number(machine, "openat2")) == "absent"
+
+
+@pytest.mark.parametrize("machine", _BOTH)
+def test_under_landlock_nothing_of_the_users_other_programs_is_shared_or_limited(machine: str) -> None:
+    for call in ("shmget", "shmat", "semget", "msgget", "mq_open"):
+        assert _verdict("landlock", machine, _number(machine, call)) == "refuse"
+        assert _verdict("landlock-network", machine, _number(machine, call)) == "refuse"
+        assert _verdict("bwrap", machine, _number(machine, call)) == "allow", "it has a namespace of its own"
+    for call, place in (("prlimit64", 0), ("sched_setaffinity", 0), ("setpriority", 1)):
+        arguments = [0] * place
+        assert _verdict("landlock", machine, _number(machine, call), *arguments, 4711) == "refuse"
+        assert _verdict("landlock", machine, _number(machine, call), *arguments, 0) == "allow"
+        assert _verdict("bwrap", machine, _number(machine, call), *arguments, 4711) == "allow"

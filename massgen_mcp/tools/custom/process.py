@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -20,6 +19,8 @@ from massgen_mcp.workspace.children import Child, ChildLost
 __all__ = ["MAX_LINE", "Ended", "Failed", "Gave", "Runner", "TookTooLong"]
 
 MAX_LINE = 8 * 1024 * 1024
+_PIECE = 2000
+"""Characters of a piece that are told on."""
 _ACKNOWLEDGE = 1.0
 """Seconds that a call has to end after it was told to."""
 
@@ -60,12 +61,13 @@ class Runner:
         self._child = child
         self._numbers = count(1)
         self._calls: dict[int, _Pending] = {}
-        self._scope = anyio.CancelScope()
+        self._scope, self._watching = anyio.CancelScope(), anyio.CancelScope()
         self.lost = ""
         """How it ended, once it has."""
         self.stuck = False
         """Whether a call of it may run on although nobody waits for it."""
         tasks.start_soon(self._read)
+        tasks.start_soon(self._watch)
 
     @property
     def busy(self) -> bool:
@@ -126,6 +128,11 @@ class Runner:
             for pending in self._calls.values():
                 pending.done.set()
 
+    async def _watch(self) -> None:
+        # What functions print is waited for: Python fails where it can't write.
+        with self._watching:
+            await self._child.watch_errors()
+
     def _take(self, line: bytes) -> None:
         try:
             message: Any = json.loads(line)
@@ -134,11 +141,12 @@ class Runner:
         if not isinstance(message, dict):
             raise ChildLost("it wrote what is no message")
         fields = cast("dict[str, Any]", message)
-        pending = self._calls.get(fields.get("call", math.nan))
+        number = fields.get("call")
+        pending = self._calls.get(number) if isinstance(number, int) else None
         if pending is None or pending.done.is_set():
             return
         if "piece" in fields:
-            pending.tell(str(fields["piece"]))
+            pending.tell(str(fields["piece"])[:_PIECE])
             return
         pending.answer = fields
         pending.done.set()
@@ -147,6 +155,7 @@ class Runner:
         """End it, by force if need be. It is gone when this returns; calls under way end with `Ended`."""
         self.lost = self.lost or "it was stopped"
         self._scope.cancel()
+        self._watching.cancel()
         # A function that hangs would use up any grace.
         await self._child.stop(0.2 if self.stuck else None)
         for pending in self._calls.values():
@@ -157,7 +166,9 @@ def _read_answer(answer: Mapping[str, Any]) -> Gave:
     if "error" in answer:
         text = str(answer.get("text") or "")
         raise Failed(f"{answer['error']}\nBefore that it gave:\n{text}" if text else str(answer["error"]))
-    images = [image for image in map(_image, cast("list[Any]", answer.get("images") or [])) if image]
+    given = answer.get("images")
+    found = cast("list[Any]", given) if isinstance(given, list) else []
+    images = [image for image in map(_image, found) if image]
     return Gave(text=str(answer.get("done", "")), images=tuple(images))
 
 

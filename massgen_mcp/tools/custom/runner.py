@@ -29,7 +29,7 @@ from typing import Any
 
 __all__ = ["main", "offer_massgen", "serve"]
 
-_HALF = 32 * 1024
+_HALF = 128 * 1024
 """Characters kept of a long text at each of its ends."""
 _PIECE = 2000
 _IMAGES = 4 * 1024 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import site
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -71,6 +71,7 @@ class CustomTools:
         seconds: limit of a call.
         tell: takes the pieces of a streaming function, as `NAME: piece`.
         redact: takes secrets out of what functions give.
+        spill: keeps a long text under a suggested name, and says where; without it a long text is only cut.
         python: the interpreter.
     """
 
@@ -87,6 +88,7 @@ class CustomTools:
         seconds: float = 120.0,
         tell: Tell = lambda _: None,
         redact: Callable[[str], str] = lambda text: text,
+        spill: Callable[[str, bytes], Awaitable[str]] | None = None,
         python: str = sys.executable,
     ) -> None:
         self._functions: dict[str, CustomFunction] = {}
@@ -104,6 +106,7 @@ class CustomTools:
         """Limit of a call, the start of the process included."""
         self._tell = tell
         self._redact = redact
+        self._spill = spill
         self._python = python
         self._place = self._place_of(confinement)
         self._tasks: TaskGroup | None = None
@@ -198,7 +201,7 @@ class CustomTools:
             return _error(call, self._fit(f"The process of the custom tools ended: {error}."))
         finally:
             self._let_go_if_stuck(running)
-        return self._result(call, gave)
+        return await self._result(call, gave)
 
     def _let_go_if_stuck(self, running: Runner | None) -> None:
         """End a process in which a call goes on that nobody waits for, once no other needs it."""
@@ -211,16 +214,20 @@ class CustomTools:
         context = {name: self._place.context[name] for name in function.context}
         return {**function.defaults, **given, **function.preset, **context}
 
-    def _result(self, call: ToolCall, gave: Gave) -> ToolResult:
-        text = self._fit(gave.text) or ("" if gave.images else "(It gave nothing.)")
+    async def _result(self, call: ToolCall, gave: Gave) -> ToolResult:
+        where = ""
+        if self._spill is not None and len(gave.text) > _MAX_TEXT:
+            text = self._redact(gave.text).encode("utf-8", "replace")
+            where = f"; all of it is in {await self._spill(f'{call.name}.txt', text)}"
+        text = self._fit(gave.text, where) or ("" if gave.images else "(It gave nothing.)")
         return ToolResult(call_id=call.id, content=text, images=gave.images)
 
-    def _fit(self, text: str) -> str:
+    def _fit(self, text: str, where: str = "") -> str:
         text = self._redact(text)
         if len(text) <= _MAX_TEXT:
             return text
         half = _MAX_TEXT // 2
-        return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+        return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out{where} ...]\n{text[-half:]}"
 
     async def _running(self) -> Runner:
         async with self._starting:
@@ -247,7 +254,9 @@ class CustomTools:
         argv = (self._python, "-P", "-B", str(_RUNNER))
         command = self._sandbox.command(argv, place.confinement)
         try:
-            child = await launch(command, environ=self._environ, max_line=MAX_LINE, grace=_GRACE)
+            child = await launch(
+                command, environ=self._environ, max_line=MAX_LINE, grace=_GRACE, patient_errors=True
+            )
         except OSError as error:
             raise Ended(f"it can't be started: {error.strerror}") from error
         self._started_in = place

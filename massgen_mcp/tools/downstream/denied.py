@@ -33,6 +33,8 @@ def sandbox_hint(text: str, confinement: Confinement | None) -> str:
     writing = _WITHOUT_PATH.search(text) is not None
     for found in _PATH.finditer(text):
         path = Path(found.group(1))
+        if _below(path, confinement.hide):
+            return _words(f"hides {path}")
         if _below(path, confinement.write):
             continue
         if _below(path, confinement.read):

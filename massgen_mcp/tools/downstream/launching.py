@@ -10,6 +10,7 @@ from pathlib import Path
 
 from massgen_mcp.tools.downstream.entry import Entry, Outside
 from massgen_mcp.tools.downstream.failures import ServerOff
+from massgen_mcp.tools.downstream.hiding import team_secrets
 from massgen_mcp.workspace.bond import bonded
 from massgen_mcp.workspace.confinement import Confinement, ProcessLimits
 from massgen_mcp.workspace.depth import deeper
@@ -108,13 +109,12 @@ def plan_launch(entry: Entry, outside: Outside) -> Plan:
         cwd=cwd,
         write=tuple(write),
         read=tuple(path for path in dict.fromkeys(read) if not _covered(path, (*write, *_SYSTEM))),
+        hide=() if inside else team_secrets(named),
         home=home,
         network=True,
         limits=_LIMITS,
     )
     wrapped = outside.sandbox.command(command, confinement)
-    if outside.sandbox.level == "off":
-        wrapped = bonded(wrapped)
     return Plan(command=tuple(wrapped), environ=environ, cwd=own, confinement=confinement)
 
 

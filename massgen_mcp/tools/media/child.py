@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +15,7 @@ from typing import Protocol
 
 import anyio
 import anyio.to_thread
-from anyio.abc import ByteReceiveStream
+from anyio.abc import ByteReceiveStream, Process
 
 from massgen_mcp.workspace.confinement import Confinement
 
@@ -76,7 +79,7 @@ async def run_confined(
         async for part in stream or ():  # pyright: ignore[reportGeneralTypeIssues] - never None: PIPE
             data += part
             if len(data) > limit:
-                process.kill()
+                _kill(process)
                 break
         said[name] = data
 
@@ -88,7 +91,7 @@ async def run_confined(
             await process.wait()
     finally:
         if process.returncode is None:
-            process.kill()
+            _kill(process)
         with anyio.CancelScope(shield=True):
             await process.aclose()
     if limit.cancelled_caught:
@@ -99,3 +102,9 @@ async def run_confined(
         words = said["err"].decode(errors="replace").strip().splitlines()
         raise Unfinished(words[-1][:300] if words else f"it ended with exit code {process.returncode}")
     return said["out"]
+
+
+def _kill(process: Process) -> None:
+    # The group: killed while it starts, bubblewrap leaves a child that waits for it.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

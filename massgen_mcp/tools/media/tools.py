@@ -35,6 +35,7 @@ _MAKES = {"generate_image": "image", "generate_audio": "audio", "generate_video"
 
 _MIB = 1024 * 1024
 _IMAGE, _SOUND, _WATCHED, _VIDEO, _DOCUMENT = 5 * _MIB, 18 * _MIB, 14 * _MIB, 64 * _MIB, 32 * _MIB
+_ENDING = 10
 _DESCRIBE = "Describe what is to be seen, in detail."
 _TRANSCRIBE = "Write down what is said, word for word. Where nothing is said, describe what is to be heard."
 
@@ -142,6 +143,8 @@ class MediaTools:
             found = await self._tools[call.name](given)
         except (MassgenError, NoFrames, Unreadable, ValueError, _Wrong) as error:
             return _error(call, visible(str(error)))
+        except OSError as error:  # of the disk, in the middle of something
+            return _error(call, f"{call.name} failed: {error.strerror or error}.")
         return ToolResult(call_id=call.id, content=found.text, images=found.images)
 
     def _why(self, port: str) -> str:
@@ -202,7 +205,7 @@ class MediaTools:
             self._need("see")
         count = max(1, min(16, int(given.get("num_frames") or 8)))
         ending = PurePosixPath(path).suffix.lstrip(".").lower()
-        ending = ending if ending.isalnum() and ending.isascii() else "mp4"
+        ending = ending if ending.isalnum() and ending.isascii() and len(ending) < _ENDING else "mp4"
         frames, seconds = await frames_of(data, ending, count, sandbox=self._sandbox, environ=self._environ)
         what = f"{len(frames)} frames of {path}, evenly spread over its {seconds:.0f} s"
         question = f"These are {what}. {prompt or _DESCRIBE}"
