@@ -19,9 +19,10 @@ from massgen_mcp.config.load import Loaded, load_text
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import ReasoningDelta, Reply, Request, TextDelta, ToolCall, ToolSpec
 from massgen_mcp.runs.default_team import loaded_models
+from massgen_mcp.runs.local_servers import local_servers
 from massgen_mcp.usage import Usage
 from tests.backends.chats import REQUEST, deltas_of, reply_of
-from tests.backends.wire import Wire, http, make_context, part, wire
+from tests.backends.wire import Wire, http, http_json, make_context, part, wire
 
 pytestmark = pytest.mark.anyio
 
@@ -232,3 +233,15 @@ def test_it_needs_no_key_and_may_be_part_of_a_private_team() -> None:
         today=date(2026, 11, 21),
     )
     assert loaded.problems == ()
+
+
+async def test_servers_are_asked_for_memory_and_disk_and_cloud_models_do_not_count() -> None:
+    memory = {"models": [{"name": "qwen3:8b"}]}
+    disk = {"data": [{"id": "qwen3:8b"}, {"id": "gemma3:1b"}, {"id": "gpt-oss:120b-cloud"}]}
+    async with wire(http_json(200, memory), http_json(200, disk)) as server:
+        row = replace(BACKENDS["ollama"], base_url=server.url)
+        pool = Pool(proxies={})
+        found = await local_servers(pool, [row])
+        await pool.aclose()
+    assert sorted(sent.target for sent in server.requests) == ["/api/ps", "/v1/models"]
+    assert "gpt-oss:120b-cloud" not in found["ollama"].models

@@ -36,6 +36,8 @@ pytestmark = pytest.mark.anyio
 KEY = "sk-test-0123456789abcdefghij"
 ENVIRONMENT = Environment.of({"SEED_KEY": KEY})
 REQUEST = Request(messages=(Message(role="user", text="Say hello."),))
+OTHERS = ("ollama",)
+"""Local servers that take the same keys, in the same places."""
 CHAT_VERSION = "2024-02-15-preview"
 
 
@@ -97,7 +99,7 @@ SEATS: dict[str, Seat] = {
     "inference": _chat("inference"),
     "vllm": _chat("vllm"),
     "sglang": _chat("sglang"),
-    "ollama": _chat("ollama"),
+    **{name: _chat(name) for name in OTHERS},
 }
 RESPONSES = ("openai", "grok", "azure_v1")
 OWN_SERVERS = ("lmstudio", "inference", "vllm", "sglang")
@@ -142,7 +144,7 @@ def everywhere(seats: Sequence[str], place: Place) -> dict[str, Place]:
 
 
 def sampling(name: str, value: float, camel: str) -> dict[str, Place]:
-    plain = everywhere((*RESPONSES, "azure_chat", *CHAT, "ollama", "claude"), at(name, value))
+    plain = everywhere((*RESPONSES, "azure_chat", *CHAT, *OTHERS, "claude"), at(name, value))
     return {**plain, "gemini": at(f"generationConfig.{camel}", value)}
 
 
@@ -169,14 +171,14 @@ ROWS = (
         {"max_tokens": 4096},
         {
             **everywhere(RESPONSES, at("max_output_tokens", 4096)),
-            **everywhere((*CHAT, "azure_chat", "ollama", "claude"), at("max_tokens", 4096)),
+            **everywhere((*CHAT, "azure_chat", *OTHERS, "claude"), at("max_tokens", 4096)),
             "gemini": at("generationConfig.maxOutputTokens", 4096),
         },
     ),
     Row(
         "model",
         {"model": "meta-llama/Llama-3.1-8B-Instruct"},
-        everywhere((*RESPONSES, *CHAT, "ollama", "claude"), at("model", "meta-llama/Llama-3.1-8B-Instruct")),
+        everywhere((*RESPONSES, *CHAT, *OTHERS, "claude"), at("model", "meta-llama/Llama-3.1-8B-Instruct")),
     ),
     Row(
         "deployment_name",
@@ -204,7 +206,7 @@ ROWS = (
         {"reasoning": {"effort": "high"}},
         {
             **everywhere(RESPONSES, at("reasoning.effort", "high")),
-            **everywhere((*CHAT, "azure_chat", "ollama"), at("reasoning_effort", "high")),
+            **everywhere((*CHAT, "azure_chat", *OTHERS), at("reasoning_effort", "high")),
             "claude": at("output_config.effort", "high"),
             "gemini": at("generationConfig.thinkingConfig.thinkingBudget", 24576),
         },
@@ -354,7 +356,7 @@ async def test_the_key_of_the_block_goes_into_the_header_of_its_provider(pool: P
         ("azure_chat", f"/openai/deployments/m/chat/completions?api-version={CHAT_VERSION}"),
         ("claude", "/v1/messages"),
         ("gemini", "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"),
-        *((name, "/v1/chat/completions") for name in (*CHAT, "ollama")),
+        *((name, "/v1/chat/completions") for name in (*CHAT, *OTHERS)),
     ],
 )
 async def test_base_url_and_api_version_make_the_address(pool: Pool, name: str, target: str) -> None:
@@ -364,7 +366,7 @@ async def test_base_url_and_api_version_make_the_address(pool: Pool, name: str, 
     assert asked(server)[0].target == target
 
 
-@pytest.mark.parametrize("name", [*OWN_SERVERS, "chatcompletion", "ollama"])
+@pytest.mark.parametrize("name", [*OWN_SERVERS, "chatcompletion", *OTHERS])
 async def test_port_is_a_server_on_this_machine(pool: Pool, name: str) -> None:
     seat = SEATS[name]
     async with serving(seat, seat.hello) as server:
@@ -389,12 +391,12 @@ REFUSED = {
     "temperature": (
         "temperature",
         "Unsupported parameter: 'temperature' is not supported with this model.",
-        (*RESPONSES, "azure_chat", *CHAT, "ollama", "claude", "gemini"),
+        (*RESPONSES, "azure_chat", *CHAT, *OTHERS, "claude", "gemini"),
     ),
     "top_p": (
         "top_p",
         "Unsupported parameter: 'top_p' is not supported with this model.",
-        (*RESPONSES, "azure_chat", *CHAT, "ollama", "claude", "gemini"),
+        (*RESPONSES, "azure_chat", *CHAT, *OTHERS, "claude", "gemini"),
     ),
     "text.verbosity": (
         "text.verbosity",
@@ -421,7 +423,7 @@ REFUSED = {
 }
 EFFORT = {
     **dict.fromkeys(
-        (*CHAT, "azure_chat", "ollama"), "Unrecognized request argument supplied: reasoning_effort"
+        (*CHAT, "azure_chat", *OTHERS), "Unrecognized request argument supplied: reasoning_effort"
     ),
     "claude": "This model does not support the effort parameter.",
     "gemini": "Thinking budget is not supported for this model.",

@@ -65,7 +65,7 @@ async def _fill(journal: Journal, clock: Calendar) -> None:
         journal, "r1", team="deep", user="anna", a=("openai", "gpt-5", dear), b=("gemini", "g-2", cheap)
     )
     clock.ago = 0
-    await keep(journal, "r2", a=("openai", "gpt-5-mini", cheap, cheap), b=("ollama", "qwen", {"input": 7}))
+    await keep(journal, "r2", a=("openai", "gpt-5-mini", cheap, cheap), b=("vllm", "qwen", {"input": 7}))
 
 
 def _one(*usages: dict[str, Any], runs: int = 1) -> ScriptedTeam:
@@ -96,7 +96,7 @@ def test_by_backend_the_most_expensive_is_first(team: ScriptedTeam, terminal: Te
         ["Backend", "Runs", "Requests", "Tokens", "in", "Tokens", "out", "Cost"],
         ["openai", "2", "3", "205", "25", "$0.52"],
         ["gemini", "1", "1", "100", "10", "$0.01"],
-        ["ollama", "1", "1", "7", "0", "not", "known"],
+        ["vllm", "1", "1", "7", "0", "not", "known"],
         ["total", "2", "5", "312", "35", "$0.53"],
     ]
 

@@ -109,14 +109,14 @@ async def test_one_backend_has_every_column_the_legend_its_switches_its_setup_an
 
 
 def test_a_server_whose_models_are_on_disk_is_ready_and_says_that_it_loads_on_demand() -> None:
-    row = rows_of(ollama=LocalServer(on_demand=("qwen3:8b", "gemma3:1b")))["ollama"]
+    row = rows_of(lmstudio=LocalServer(on_demand=("qwen3:8b", "gemma3:1b")))["lmstudio"]
     assert (row["ready"], row["model"]) == (True, "qwen3:8b")
     assert row["loads"] == "on demand, by the first request"
 
 
 def test_what_is_in_memory_comes_first() -> None:
     server = LocalServer(loaded=("gemma3:1b",), on_demand=("qwen3:8b",))
-    row = rows_of(ollama=server)["ollama"]
+    row = rows_of(lmstudio=server)["lmstudio"]
     assert row["model"] == "gemma3:1b"
     assert "loads" not in row
 
@@ -132,21 +132,9 @@ def test_lm_studio_is_ready_where_lms_can_start_it(tmp_path: Path) -> None:
 
 
 async def test_one_local_backend_lists_what_is_loaded_and_what_would_be() -> None:
-    local = {**DOWN, "ollama": LocalServer(loaded=("a",), on_demand=("b",))}
-    row = await backend_row("ollama", NOTHING, local, Prices())
+    local = {**DOWN, "lmstudio": LocalServer(loaded=("a",), on_demand=("b",))}
+    row = await backend_row("lmstudio", NOTHING, local, Prices())
     assert (row["loaded"], row["loaded_on_demand"]) == (["a"], ["b"])
-
-
-async def test_servers_are_asked_for_memory_and_disk_and_cloud_models_do_not_count() -> None:
-    memory = {"models": [{"name": "qwen3:8b"}]}
-    disk = {"data": [{"id": "qwen3:8b"}, {"id": "gemma3:1b"}, {"id": "gpt-oss:120b-cloud"}]}
-    async with wire(http_json(200, memory), http_json(200, disk)) as server:
-        row = replace(BACKENDS["ollama"], base_url=server.url)
-        pool = Pool(proxies={})
-        found = await local_servers(pool, [row])
-        await pool.aclose()
-    assert sorted(sent.target for sent in server.requests) == ["/api/ps", "/v1/models"]
-    assert "gpt-oss:120b-cloud" not in found["ollama"].models
 
 
 async def test_lm_studio_s_own_list_says_both_and_leaves_out_embeddings() -> None:
@@ -166,8 +154,8 @@ async def test_lm_studio_s_own_list_says_both_and_leaves_out_embeddings() -> Non
 
 async def test_a_server_that_is_not_there_has_nothing() -> None:
     pool = Pool(proxies={})
-    row = replace(BACKENDS["ollama"], base_url=f"http://localhost:{closed_port()}/v1")
-    assert await local_servers(pool, [row]) == {"ollama": LocalServer()}
+    row = replace(BACKENDS["lmstudio"], base_url=f"http://localhost:{closed_port()}/v1")
+    assert await local_servers(pool, [row]) == {"lmstudio": LocalServer()}
     await pool.aclose()
 
 
@@ -175,11 +163,11 @@ async def test_a_server_that_is_not_there_has_nothing() -> None:
     ("server", "ready"), [(LocalServer(), False), (LocalServer(on_demand=("m",)), True)], ids=["down", "up"]
 )
 async def test_a_team_counts_a_local_agent_as_its_server_is(server: LocalServer, *, ready: bool) -> None:
-    text = "agent: {id: a, backend: {type: ollama, model: m}}"
+    text = "agent: {id: a, backend: {type: lmstudio, model: m}}"
     loaded = load_text(text, environment=NOTHING, origin="file", name="mine")
     file = TeamFile(name="mine", path=Path("mine.yaml"), folder=Path(), place="operator")
-    row = await team_row(file, loaded, {**DOWN, "ollama": server}, Prices())
-    assert (row["name"], row["ready"], row["members"]) == ("mine", ready, ["ollama/m"])
+    row = await team_row(file, loaded, {**DOWN, "lmstudio": server}, Prices())
+    assert (row["name"], row["ready"], row["members"]) == ("mine", ready, ["lmstudio/m"])
     assert ready or "why" in row
 
 
