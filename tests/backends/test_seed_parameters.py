@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 KEY = "sk-test-0123456789abcdefghij"
 ENVIRONMENT = Environment.of({"SEED_KEY": KEY})
 REQUEST = Request(messages=(Message(role="user", text="Say hello."),))
-OTHERS: tuple[str, ...] = ()
+OTHERS = ("ollama",)
 """Local servers that take the same keys, in the same places."""
 CHAT_VERSION = "2024-02-15-preview"
 

@@ -43,6 +43,7 @@ MATRIX = {
     "chatcompletion": "VVMTTTMMM",
     "openrouter": "BMMVTTMMM",
     "lmstudio": "-MMTTTMMM",
+    "ollama": "-MMTTTMMM",
     "inference": "-MMTTTMMM",
     "vllm": "-MMTTTMMM",
     "sglang": "-MMTTTMMM",
@@ -63,6 +64,7 @@ TYPES = [
     "codex",
     "gemini_cli",
     "lmstudio",
+    "ollama",
     "chatcompletion",
     "cerebras",
     "together",
@@ -205,7 +207,7 @@ def test_the_selection_guide_orders_each_task() -> None:
 
 def test_only_rows_of_this_machine_are_local_and_none_of_them_costs() -> None:
     local = {row.type for row in BACKENDS.values() if row.local}
-    assert local == {"lmstudio", "vllm", "sglang", "inference", "local", "scripted"}
+    assert local == {"lmstudio", "ollama", "vllm", "sglang", "inference", "local", "scripted"}
     assert all(BACKENDS[kind].free for kind in local)
 
 
@@ -231,7 +233,7 @@ def test_options_load_no_vendors_package() -> None:
     assert _loaded_by(code, vendors) == "[]"
 
 
-@pytest.mark.parametrize("name", ["codex", "gemini_cli"])
+@pytest.mark.parametrize("name", ["ollama", "codex", "gemini_cli"])
 def test_a_backend_stands_in_its_files_and_its_row_alone(name: str):
     package = Path(massgen_mcp.__file__).parent
     own = {package / "backends" / "rows", *package.glob(f"backends/{name}*.py")}

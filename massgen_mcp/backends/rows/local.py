@@ -96,6 +96,27 @@ _LMSTUDIO = BackendInfo(
     rank=30,
 )
 
+_OLLAMA = BackendInfo(
+    type="ollama",
+    title="Ollama",
+    vendor="ollama",
+    module="ollama",
+    local=True,
+    key_optional=True,
+    free=True,
+    base_url="http://localhost:11434/v1",
+    loaded_path="/api/ps",  # the compatible API lists all on disk
+    on_demand=True,
+    elsewhere=("*:cloud", "*:*-cloud"),
+    synonyms=("ollama_chat",),
+    support=matrix(),
+    sampling=("temperature", "top_p", "max_tokens", "seed"),
+    limits=_LIMITS,
+    max_concurrent=1,
+    setup="Start it: ollama serve, then ollama pull MODEL. To have it loaded: ollama run MODEL.",
+    rank=31,
+)
+
 _LOCAL = BackendInfo(
     type="local",
     title="Embedded small model",
@@ -137,4 +158,4 @@ _SCRIPTED = BackendInfo(
     setup="Replies come from the team file; for tests.",
 )
 
-LOCAL = (_LMSTUDIO, _VLLM, _SGLANG, _INFERENCE, _LOCAL, _SCRIPTED)
+LOCAL = (_LMSTUDIO, _OLLAMA, _VLLM, _SGLANG, _INFERENCE, _LOCAL, _SCRIPTED)

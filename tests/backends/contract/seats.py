@@ -79,6 +79,7 @@ SPOKEN: Mapping[str, tuple[Way, ...]] = {
     ),
     "chat": (Way(dialect=_CHAT),),
     "lmstudio": (Way(dialect=_CHAT),),
+    "ollama": (Way(dialect=_CHAT),),
 }
 """What each module of `massgen_mcp.backends` speaks."""
 
