@@ -178,7 +178,7 @@ async def test_nobody_sees_the_work_of_others_before_the_ballot(tmp_path: Path):
     first = worker("first", writes, answer("4"), vote("agent1.1"))
     spying = (
         command("sleep 0.5; ls -R $ANSWERS $PWD/../.. $PWD/../../..; cat $ANSWERS/*/mine.txt"),
-        command("cat ../../*/work/mine.txt; grep -rl FORTY- ../../.. 2>/dev/null"),
+        command("cat ../../*/w*/mine.txt; grep -rl FORTY- ../../.. 2>/dev/null"),
         call("read_file", path="answers/agent2.1/mine.txt"),
         call("read_file", path="../agent2/work/mine.txt"),
         call("search_files", path=str(tmp_path), pattern="mine.txt"),

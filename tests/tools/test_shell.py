@@ -49,7 +49,7 @@ async def test_a_folder_of_the_workspace_can_be_named_but_none_outside_is_there(
     (tmp_path / "outside").mkdir()
     shell = await _shell(tmp_path / "work")
 
-    assert (await _call(shell, "pwd", work_dir="sub")).content.endswith(f"{tmp_path}/work/sub")
+    assert (await _call(shell, "pwd", work_dir="sub")).content.endswith(str(tmp_path / "work" / "sub"))
     for outside in ("../outside", str(tmp_path / "outside"), "-P"):
         assert "Exit code 2" in (await _call(shell, "pwd", work_dir=outside)).content
 
