@@ -196,11 +196,11 @@ async def test_cancelling_stops_the_copy_within_a_block(
         await anyio.to_thread.run_sync(begun.wait)
         tasks.cancel_scope.cancel()
     go_on.set()
+    # The thread that nobody waits for may be before, in or after its file: in the end there is none.
     with anyio.fail_after(10):
-        while names(folder):  # noqa: ASYNC110 - a thread that nobody waits for ends without an event
+        await anyio.sleep(0.1)
+        while names(folder):  # noqa: ASYNC110 - it ends without an event
             await anyio.sleep(0.001)
-
-    assert names(folder) == []
 
 
 async def test_the_first_reply_of_the_demo_model_comes_with_its_notice(
