@@ -27,7 +27,7 @@ SIZE = 3
 PRICE_SPREAD = 5.0
 _TYPICAL = Usage(requests=1, input=2_000, output=1_000)
 """A request to compare prices by."""
-_PROBE_SECONDS = 1.0
+_PROBE_SECONDS = 0.4
 
 
 class _Listed(BaseModel):
