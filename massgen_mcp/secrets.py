@@ -42,6 +42,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
         ),
     ),
 )
+_HINTED = tuple((hint, pattern) for hints, pattern in _SHAPES for hint in hints)
 
 
 class Secrets:
@@ -81,11 +82,13 @@ class Secrets:
 
     def redact(self, text: str) -> str:
         """The text without any secret. Returns the same object when there is none in it."""
+        if len(text) < _SHORTEST:
+            return text
         for form, mark in self._exact:
             if form in text:
                 text = text.replace(form, mark)
-        for hints, pattern in _SHAPES:
-            if any(hint in text for hint in hints):
+        for hint, pattern in _HINTED:
+            if hint in text:
                 text = pattern.sub("[redacted]", text)
         for value, start, mark in self._prefixes:
             if start in text:

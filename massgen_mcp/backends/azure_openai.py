@@ -141,8 +141,6 @@ async def _open_chat(
         context.pool, key=key, resource=resource, deployment=deployment, version=version
     )
     forget_environment(client, options.extra_headers)
-    sdk = await load("openai.types.chat")
-    await load("openai.resources.chat.completions")
     return ChatBackend(
         options=_chat_options(options),
         info=context.info,
@@ -152,7 +150,6 @@ async def _open_chat(
         pause=context.pool.pause(resource, key),
         refused=context.pool.refused_parameters(resource, deployment),
         errors=await sdk_errors(),
-        chunk=sdk.ChatCompletionChunk,
     )
 
 

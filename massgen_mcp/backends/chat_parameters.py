@@ -8,27 +8,6 @@ from typing import Any
 
 __all__ = ["Parameters", "refused_by"]
 
-_ARGUMENTS = frozenset(
-    {
-        "frequency_penalty",
-        "logit_bias",
-        "max_completion_tokens",
-        "max_tokens",
-        "parallel_tool_calls",
-        "presence_penalty",
-        "reasoning_effort",
-        "response_format",
-        "seed",
-        "stop",
-        "stream_options",
-        "temperature",
-        "tool_choice",
-        "top_p",
-        "verbosity",
-    }
-)
-"""Arguments of the SDK's call; every other parameter goes into the body beside them."""
-
 _ORDINARY_WORDS = frozenset({"plugins", "reasoning", "seed", "stop", "thinking"})
 _QUOTE = "['\"`]"
 
@@ -55,12 +34,9 @@ class Parameters:
         """What is sent."""
         return frozenset(self._sent)
 
-    def arguments(self, extra_body: Mapping[str, Any]) -> dict[str, Any]:
-        """As keyword arguments of the SDK's call; `extra_body` of the team file wins over all others."""
-        known = {name: value for name, value in self._sent.items() if name in _ARGUMENTS}
-        others = {name: value for name, value in self._sent.items() if name not in _ARGUMENTS}
-        body = {**others, **extra_body}
-        return {**known, "extra_body": body} if body else known
+    def body(self, extra_body: Mapping[str, Any]) -> dict[str, Any]:
+        """Their part of the request's body; `extra_body` of the team file wins over all others."""
+        return {**self._sent, **extra_body}
 
 
 def refused_by(sent: Collection[str], param: str | None, words: str) -> str | None:

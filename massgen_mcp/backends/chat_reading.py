@@ -1,6 +1,6 @@
 """A stream of chat completions put together into one reply, believed only when it is whole.
 
-The SDK builds its objects without checking them, so every field is looked at before it is used.
+Nobody has checked the JSON values that come, so every field is looked at before it is used.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from massgen_mcp.backends.chat_wire import NATIVE
 from massgen_mcp.backends.failures import Failures
@@ -17,6 +17,8 @@ from massgen_mcp.messages import Delta, ReasoningDelta, Reply, TextDelta, ToolCa
 from massgen_mcp.usage import Usage
 
 __all__ = ["Reading", "chunk_of", "read_usage"]
+
+_Fields: TypeAlias = dict[str, Any]
 
 _COMPLETE = frozenset({"stop", "tool_calls", "function_call", "eos", "end_turn", "stop_sequence"})
 _CUT = frozenset({"length", "max_tokens", "model_length"})
@@ -51,52 +53,50 @@ class Reading:
 
     def feed(self, chunk: object) -> Iterator[Delta]:
         """The text and reasoning of the next chunk."""
-        usage: object = getattr(chunk, "usage", None)
+        fields = _fields(chunk)
+        usage = fields.get("usage")
         if usage is not None:
             self._usage = usage
-        model: object = getattr(chunk, "model", None)
+        model = fields.get("model")
         if not self._model and isinstance(model, str):
             self._model = model
-        for choice in _items(getattr(chunk, "choices", None)):
-            if getattr(choice, "index", 0) in {0, None}:
+        for item in _items(fields.get("choices")):
+            choice = _fields(item)
+            if choice.get("index") in {0, None}:
                 yield from self._choice(choice)
 
-    def _choice(self, choice: object) -> Iterator[Delta]:
-        error: object = _extra(choice).get("error")
-        if error:
+    def _choice(self, choice: _Fields) -> Iterator[Delta]:
+        if error := choice.get("error"):
             raise self._failures.reported(error)
-        finish: object = getattr(choice, "finish_reason", None)
+        finish = choice.get("finish_reason")
         if isinstance(finish, str) and finish:
             self._finish = finish.lower()
-        delta: object = getattr(choice, "delta", None)
-        if delta is None:
-            return
+        delta = _fields(choice.get("delta"))
         if reasoning := self._reasoning_of(delta):
             self._reasoning.append(reasoning)
             yield ReasoningDelta(text=reasoning)
-        if text := _text(getattr(delta, "content", None)):
+        if (content := delta.get("content")) and (text := _text(content)):
             self._text.append(text)
             yield TextDelta(text=text)
-        if refusal := _text(getattr(delta, "refusal", None)):
+        if (refused := delta.get("refusal")) and (refusal := _text(refused)):
             self._refusal.append(refusal)
-        for part in _items(getattr(delta, "tool_calls", None)):
-            self._call(part)
+        for part in _items(delta.get("tool_calls")):
+            self._call(_fields(part))
 
-    def _reasoning_of(self, delta: object) -> str:
-        extra = _extra(delta)
+    def _reasoning_of(self, delta: _Fields) -> str:
         for name in _REASONING:
-            value = extra.get(name)
+            value = delta.get(name)
             if isinstance(value, str) and value:
                 self._native = self._native or name == NATIVE
                 return value
         return ""
 
-    def _call(self, part: object) -> None:
+    def _call(self, part: _Fields) -> None:
         """Add to the call of that index. Servers repeat id and name, or send the arguments as an object."""
-        function: object = getattr(part, "function", None)
-        name = _text(getattr(function, "name", None))
-        call_id = _text(getattr(part, "id", None))
-        index: object = getattr(part, "index", None)
+        function = _fields(part.get("function"))
+        name = _text(function.get("name"))
+        call_id = _text(part.get("id"))
+        index = part.get("index")
         place = index if isinstance(index, int) else max(len(self._calls) - (not name), 0)
         known = self._calls.get(place)
         if known is not None and name and call_id and known.id not in {"", call_id}:
@@ -105,7 +105,7 @@ class Reading:
         call = self._calls.setdefault(place, _Call())
         call.id = call.id or call_id
         call.name = call.name or name
-        arguments: object = getattr(function, "arguments", None)
+        arguments = function.get("arguments")
         if isinstance(arguments, str):
             call.arguments.append(arguments)
         elif arguments is not None:
@@ -167,9 +167,8 @@ def _items(value: object) -> list[object]:
     return cast("list[object]", value) if isinstance(value, list) else []
 
 
-def _extra(value: object) -> dict[str, Any]:
-    extra: object = getattr(value, "model_extra", None)
-    return cast("dict[str, Any]", extra) if isinstance(extra, dict) else {}
+def _fields(value: object) -> _Fields:
+    return cast("_Fields", value) if isinstance(value, dict) else {}
 
 
 def _text(value: object) -> str:
@@ -182,25 +181,21 @@ def _text(value: object) -> str:
 
 def read_usage(usage: object, *, requests: int = 1) -> Usage:
     """What a request used, as chat completions report it; every detail may be missing."""
-    extra = _extra(usage)
-    put_in: object = getattr(usage, "prompt_tokens_details", None)
-    put_out: object = getattr(usage, "completion_tokens_details", None)
-    cached = _count(put_in, "cached_tokens") or _number(extra.get("prompt_cache_hit_tokens"))
-    cost = reported_cost(extra.get("cost"))
+    fields = _fields(usage)
+    put_in = _fields(fields.get("prompt_tokens_details"))
+    put_out = _fields(fields.get("completion_tokens_details"))
+    cached = _number(put_in.get("cached_tokens")) or _number(fields.get("prompt_cache_hit_tokens"))
+    cost = reported_cost(fields.get("cost"))
     return Usage(
         requests=requests,
-        input=_count(usage, "prompt_tokens"),
-        output=_count(usage, "completion_tokens"),
-        cached=cached or _number(extra.get("cached_tokens")),
-        cache_write=_count(put_in, "cache_write_tokens"),
-        reasoning=_count(put_out, "reasoning_tokens"),
+        input=_number(fields.get("prompt_tokens")),
+        output=_number(fields.get("completion_tokens")),
+        cached=cached or _number(fields.get("cached_tokens")),
+        cache_write=_number(put_in.get("cache_write_tokens")),
+        reasoning=_number(put_out.get("reasoning_tokens")),
         cost_usd=cost,
         cost_source="unknown" if cost is None else "provider",
     )
-
-
-def _count(value: object, name: str) -> int:
-    return _number(getattr(value, name, None))
 
 
 def _number(value: object) -> int:

@@ -93,7 +93,8 @@ class Watchdog:
             case "idle":
                 return self._late(f"went silent for {self._limits.idle:g} s", retryable=True)
             case "total":
-                what = f"had not finished after {self._limits.total:g} s, the `timeout` of the backend block"
+                limit = "the `timeout` of the backend block or `budget.per_request.seconds`"
+                what = f"had not finished after {self._limits.total:g} s, {limit}"
                 return self._late(what, remedy="Raise `timeout`, or ask for less.")
             case "deadline":
                 return self._late("had not finished when the time of the run was over")

@@ -25,7 +25,7 @@ MAX_RESPONSE = 8 * 1024 * 1024
 TIMEOUT = httpx2.Timeout(connect=10.0, write=60.0, read=None, pool=None)
 """Reading is watched by the retry layer, which knows what a request is worth waiting for."""
 
-_LIMITS = httpx2.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=30.0)
+_LIMITS = httpx2.Limits(max_connections=1_000, max_keepalive_connections=100, keepalive_expiry=30.0)
 
 
 class Pool:
