@@ -4,7 +4,8 @@
 //
 // Prints one line, {"url": "http://127.0.0.1:PORT"}, once it listens. The file holds {"fixtures": [...]} in aimock's
 // own form; {"regex": "..."} may stand where a pattern may, which its command line can't read from a file, and
-// "keys": [...] are the API keys it lets in.
+// "keys": [...] are the API keys it lets in. With "fill": {"NAME": "PATTERN"} beside a response, {NAME} in it is what
+// the pattern's group captured in the messages last.
 
 import { readFileSync } from 'node:fs'
 import { LLMock } from '@copilotkit/aimock'
@@ -21,7 +22,19 @@ const mock = new LLMock({
   logLevel: 'warn',
   ...(keys && { auth: { apiKeys: keys } }),
 })
-for (const { match, response, ...options } of fixtures) mock.on(patterns(match), response, options)
+const filled = (response, fill) => request => {
+  const said = JSON.stringify(request.messages)
+  let text = JSON.stringify(response)
+  for (const [name, source] of Object.entries(fill)) {
+    const found = [...said.matchAll(new RegExp(source, 'g'))].at(-1)
+    text = text.replaceAll(`{${name}}`, found?.[1] ?? `no ${name}`)
+  }
+  const { toolCalls, ...rest } = JSON.parse(text)
+  return { ...rest, toolCalls: toolCalls.map(call => ({ ...call, arguments: JSON.stringify(call.arguments) })) }
+}
+for (const { match, response, fill, ...options } of fixtures) {
+  mock.on(patterns(match), fill ? filled(response, fill) : response, options)
+}
 await mock.start()
 console.log(JSON.stringify({ url: mock.url }))
 

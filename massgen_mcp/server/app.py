@@ -7,7 +7,7 @@ hosts start the server for every window and give up on one that is slow to answe
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
 from threading import Lock
@@ -22,26 +22,41 @@ from mcp.server.lowlevel import Server
 from massgen_mcp import __version__
 from massgen_mcp.clock import Clock, SystemClock
 from massgen_mcp.server.catalogue import INSTRUCTIONS, RESOURCES, TEMPLATES
+from massgen_mcp.server.listening import listen
 from massgen_mcp.server.service import MakeRuns, Service, open_service
 from massgen_mcp.server.snapshot import load_tools
+from massgen_mcp.server.tasks import LoadTasks, Tasks, TaskSource, extend
 
-__all__ = ["build_server"]
+__all__ = ["CallTool", "answer_call", "broke", "build_server", "load_run_tasks"]
 
 _logger = logging.getLogger(__name__)
 
 Context: TypeAlias = "ServerRequestContext[Service, Any]"
+CallTool: TypeAlias = "Callable[[Context, types.CallToolRequestParams], Awaitable[Any]]"
+"""What answers `tools/call`."""
 
 _HOUR: Final = CacheHint(ttl_ms=3_600_000, scope="public")
 """What is listed is the same for everybody and changes with the version only."""
 
 
 def build_server(
-    make_runs: MakeRuns, *, clock: Clock | None = None, opened: Callable[[Service], None] | None = None
+    make_runs: MakeRuns,
+    *,
+    clock: Clock | None = None,
+    opened: Callable[[Service], None] | None = None,
+    call_tool: CallTool | None = None,
+    load_tasks: LoadTasks | None = None,
 ) -> Server[Service]:
     """A server for the runs that `make_runs` makes; it is called when the first call needs them.
 
-    It always starts. What is missing is said by the calls that need it. `opened` is told of the service once
-    the server begins to serve.
+    It always starts. What is missing is said by the calls that need it.
+
+    Args:
+        make_runs: makes the runs.
+        clock: where time comes from.
+        opened: told of the service once the server begins to serve.
+        call_tool: answers calls instead of `answer_call`.
+        load_tasks: makes the source of tasks instead of `load_run_tasks`, when the first call needs it.
     """
     time = clock or SystemClock()
 
@@ -66,14 +81,16 @@ def build_server(
             "resources/templates/list": _HOUR,
         },
         on_list_tools=_list_tools,
-        on_call_tool=_call_tool,
+        on_call_tool=call_tool or answer_call,
         on_list_resources=_list_resources,
         on_list_resource_templates=_list_templates,
         on_read_resource=_read_resource,
         on_list_prompts=_list_prompts,
         on_completion=_complete,
+        on_subscriptions_listen=listen,
     )
     server.add_notification_handler("notifications/cancelled", types.CancelledNotificationParams, _cancelled)
+    extend(server, Tasks(load_tasks or load_run_tasks))
     return server
 
 
@@ -82,19 +99,31 @@ async def _list_tools(ctx: Context, params: types.PaginatedRequestParams | None)
     return types.ListToolsResult(tools=load_tools())
 
 
-async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+async def answer_call(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    """The reply of one of the five tools."""
     try:
         calls = await _module("massgen_mcp.server.calls")
         result: types.CallToolResult = await calls.call_tool(ctx, params.name, params.arguments)
-    except Exception as error:
-        # The edge of a tool: the caller gets words, the log on stderr gets the rest.
-        _logger.exception("%s broke", params.name)
-        words = (
-            f"{params.name} broke: a defect in massgen-mcp ({type(error).__name__}); its log on stderr has "
-            "the details. A run that was started goes on: get_run without arguments lists the latest."
-        )
-        return types.CallToolResult(is_error=True, content=[types.TextContent(type="text", text=words)])
+    except Exception as error:  # noqa: BLE001 - the edge of a tool
+        return broke(params.name, error)
     return result
+
+
+def broke(tool: str, error: Exception) -> types.CallToolResult:
+    """The reply where a tool broke: its caller gets words, the log on stderr the rest."""
+    _logger.error("%s broke", tool, exc_info=error)
+    words = (
+        f"{tool} broke: a defect in massgen-mcp ({type(error).__name__}); its log on stderr has "
+        "the details. A run that was started goes on: get_run without arguments lists the latest."
+    )
+    return types.CallToolResult(is_error=True, content=[types.TextContent(type="text", text=words)])
+
+
+async def load_run_tasks() -> TaskSource:
+    """The runs as tasks: every run that a caller may see, under its own name."""
+    module = await _module("massgen_mcp.server.run_tasks")
+    source: TaskSource = module.RunTasks()
+    return source
 
 
 async def _list_resources(

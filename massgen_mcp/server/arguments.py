@@ -53,7 +53,7 @@ class Budget(Arguments):
 class AskTeam(Arguments):
     """Of `ask_team`."""
 
-    question: Annotated[str, Field(min_length=1, description="The whole question, complete in itself.")]
+    question: Annotated[str, Field(description="The whole question, complete in itself.")]
     team: Annotated[
         str | None,
         Field(description="Name from list_backends. Default: the operator's team, else one made up here."),
@@ -84,6 +84,13 @@ class AskTeam(Arguments):
     strategy: Annotated[str | None, Field(description="How the team decides. Default: the team's own.")] = (
         None
     )
+    continue_run: Annotated[
+        str | None,
+        Field(
+            max_length=100,
+            description="run_id: a follow-up of it. An interrupted run goes on if `question` is empty.",
+        ),
+    ] = None
     budget: Annotated[
         Budget | None, Field(description="Can only lower the configured limits ($1 and 600 s by default).")
     ] = None

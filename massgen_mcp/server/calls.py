@@ -13,7 +13,9 @@ from mcp.server.context import ServerRequestContext
 
 from massgen_mcp.errors import ConfigError, MassgenError, RequestRefused, RunNotFound
 from massgen_mcp.runs import Allowance, Ask, RunHandle, RunResult, Runs
+from massgen_mcp.runs.result import Detail
 from massgen_mcp.secrets import Secrets
+from massgen_mcp.server.afar import wait_afar
 from massgen_mcp.server.arguments import (
     Arguments,
     AskTeam,
@@ -31,7 +33,7 @@ from massgen_mcp.server.progress import wait_reporting
 from massgen_mcp.server.replies import data_reply, refusal
 from massgen_mcp.server.service import Service
 
-__all__ = ["call_tool"]
+__all__ = ["begin_ask", "call_tool", "refused", "reply_of_ask"]
 
 _ArgumentsT = TypeVar("_ArgumentsT", bound=Arguments)
 
@@ -75,6 +77,10 @@ class _Call:
             redact=runs.secrets.redact,
         )
 
+    async def wait_afar(self, runs: Runs, run_id: str, seconds: float | None) -> RunResult:
+        """The same for a run that another process drives."""
+        return await wait_afar(runs, run_id, seconds, self._report, clock=self.service.clock)
+
     async def _report(self, count: float, line: str) -> None:
         await self.ctx.session.report_progress(count, message=line)
 
@@ -88,21 +94,23 @@ async def call_tool(
         return refusal(_unknown_tool(name), Secrets())
     try:
         return await tool(_Call(ctx, arguments))
-    except RunNotFound as error:
-        words = f"{error} Call get_run without arguments for the latest runs."
-        return refusal(words, ctx.lifespan_context.secrets)
-    except (ConfigError, RequestRefused) as error:
-        words = str(error)
-        nothing = "" if "spent" in words else " Nothing was spent."
-        return refusal(words + nothing, ctx.lifespan_context.secrets)
     except MassgenError as error:
-        return refusal(str(error), ctx.lifespan_context.secrets)
+        return refused(ctx, error)
 
 
-async def _ask_team(call: _Call) -> types.CallToolResult:
-    given = call.read(AskTeam)
+def refused(ctx: ServerRequestContext[Service, Any], error: MassgenError) -> types.CallToolResult:
+    """A call that can't be served, in words."""
+    words = str(error)
+    if isinstance(error, RunNotFound):
+        words += " Call get_run without arguments for the latest runs."
+    elif isinstance(error, ConfigError | RequestRefused) and "spent" not in words:
+        words += " Nothing was spent."
+    return refusal(words, ctx.lifespan_context.secrets)
+
+
+def _ask_of(given: AskTeam) -> Ask:
     budget = given.budget
-    ask = Ask(
+    return Ask(
         question=given.question,
         team=given.team,
         agents=tuple(given.agents or ()),
@@ -111,14 +119,64 @@ async def _ask_team(call: _Call) -> types.CallToolResult:
         images=tuple(given.images or ()),
         strategy=given.strategy,
         budget=Allowance(**budget.model_dump()) if budget else Allowance(),
+        continue_run=given.continue_run or "",
     )
+
+
+async def begin_ask(
+    ctx: ServerRequestContext[Service, Any], arguments: Mapping[str, Any] | None
+) -> tuple[str, Detail]:
+    """Put the question of an `ask_team` call for a caller who comes back for it, however late.
+
+    Returns the run's id and the detail asked for.
+
+    Raises:
+        MassgenError: it can't be asked; nothing was spent.
+    """
+    call = _Call(ctx, arguments)
+    given = call.read(AskTeam)
+    ask = _ask_of(given)
+    runs = await call.runs()
+    asked = await runs.ask(ask)
+    if asked.handle is not None:
+        # Somebody waits for it, if not here: another caller who waits and leaves does not stop it.
+        asked.handle.waiting += 1
+    return asked.run_id, given.detail or "summary"
+
+
+async def reply_of_ask(
+    ctx: ServerRequestContext[Service, Any], result: RunResult, detail: Detail
+) -> types.CallToolResult:
+    """What `ask_team` returns about a run."""
+    call = _Call(ctx, None)
+    runs = await call.runs()
+    no_answer = result.status != "running" and not result.answer
+    reply = await reply_of_run(runs, call.shown(result), detail=detail, is_error=no_answer)
+    await _deliver(runs, result)
+    return reply
+
+
+async def _deliver(runs: Runs, result: RunResult) -> None:
+    """The caller has what there will ever be of this run: who asks the same again wants it anew."""
+    if result.status not in {"running", "interrupted"}:
+        await runs.deliver(result.run_id)
+
+
+async def _ask_team(call: _Call) -> types.CallToolResult:
+    given = call.read(AskTeam)
+    ask = _ask_of(given)
     seconds = default_wait(call.ctx) if given.wait_seconds is None else given.wait_seconds
     runs = await call.runs()
     with call.presence() as presence:
-        handle = presence.run = await runs.start(ask)
-        result = await call.wait(runs, handle, seconds)
-    no_answer = result.status != "running" and not result.answer
-    return await reply_of_run(runs, call.shown(result), detail=given.detail or "summary", is_error=no_answer)
+        asked = await runs.ask(ask)
+        presence.run = handle = asked.handle
+        if handle is not None:
+            result = await call.wait(runs, handle, seconds)
+        else:
+            result = await call.wait_afar(runs, asked.run_id, seconds)
+    if asked.attached:
+        result = result.model_copy(update={"attached": True})
+    return await reply_of_ask(call.ctx, result, given.detail or "summary")
 
 
 async def _get_run(call: _Call) -> types.CallToolResult:
@@ -128,20 +186,26 @@ async def _get_run(call: _Call) -> types.CallToolResult:
         return await latest_runs(runs, given)
     seconds = given.wait_seconds or 0.0
     handle = runs.live(given.run_id)
-    if handle is not None and seconds:
+    if not seconds:
+        result = await runs.result(given.run_id)
+    elif handle is None:
+        result = await call.wait_afar(runs, given.run_id, seconds)
+    else:
         with call.presence() as presence:
             presence.run = handle
             result = await call.wait(runs, handle, seconds)
-    else:
-        result = await runs.wait(given.run_id, seconds)
-    return await look(runs, call.shown(result), given)
+    reply = await look(runs, call.shown(result), given)
+    await _deliver(runs, result)
+    return reply
 
 
 async def _cancel_run(call: _Call) -> types.CallToolResult:
     given = call.read(CancelRun)
     runs = await call.runs()
     result = await runs.cancel(given.run_id, "cancel_run was called")
-    return await reply_of_run(runs, call.shown(result), detail="summary", is_error=False)
+    reply = await reply_of_run(runs, call.shown(result), detail="summary", is_error=False)
+    await _deliver(runs, result)
+    return reply
 
 
 async def _list_backends(call: _Call) -> types.CallToolResult:

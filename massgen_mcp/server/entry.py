@@ -42,9 +42,9 @@ def serve_host(
         return 1
     close_memory()
     # Only now: whatever these print while they load does not get between messages.
-    from massgen_mcp.server.opening import make_server_runs  # noqa: PLC0415
+    from massgen_mcp.server.opening import make_server_runs, resumes  # noqa: PLC0415
     from massgen_mcp.server.stdio import log_to_stderr, serve_stdio  # noqa: PLC0415
 
     log = log_to_stderr(environ)
     make = make_runs or make_server_runs(log, config_dirs=config_dirs, environ=environ)
-    return serve_stdio(wire, make)
+    return serve_stdio(wire, make, at_once=resumes(environ))

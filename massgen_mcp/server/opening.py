@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from massgen_mcp.runs import Runs
     from massgen_mcp.server.stdio import LogFormat
 
-__all__ = ["make_server_runs"]
+__all__ = ["make_server_runs", "resumes"]
+
+
+def resumes(environ: Mapping[str, str]) -> bool:
+    """Whether interrupted runs are gone on with as soon as a server starts."""
+    return environ.get("MASSGEN_MCP_RESUME", "").strip().lower() == "on"
 
 
 def make_server_runs(

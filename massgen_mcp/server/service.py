@@ -18,6 +18,7 @@ from massgen_mcp.server.presence import Presences
 
 if TYPE_CHECKING:
     from massgen_mcp.runs import Runs
+    from massgen_mcp.runs.settings import OnDisconnect
 
 __all__ = ["MakeRuns", "Service", "open_service"]
 
@@ -40,7 +41,7 @@ class Service:
         clock: Clock,
     ) -> None:
         self.clock = clock
-        self.presences = Presences(tasks, clock)
+        self.presences = Presences(tasks, clock, self._on_disconnect)
         self._make_runs = make_runs
         self._tasks = tasks
         self._keepers = keepers
@@ -60,6 +61,17 @@ class Service:
                 runs = self._runs = await self._keepers.start(self._keep)
             return runs
 
+    def open_soon(self) -> None:
+        """Make the runs without waiting for a call that needs them."""
+        self._tasks.start_soon(self._open)
+
+    async def _open(self) -> None:
+        try:
+            await self.runs()
+        except Exception:
+            # Whatever it is, calls that need the runs say so; it must not end the server.
+            _logger.exception("the runs could not be opened yet")
+
     async def runs_of(self, ctx: ServerRequestContext[Any, Any]) -> Runs:
         """The runs as the caller of this request may see them. Raises as `runs` does."""
         runs, user = await self.runs(), caller_of(ctx).user
@@ -69,6 +81,10 @@ class Service:
     def secrets(self) -> Secrets:
         """What must not be shown. Before the runs are made, keys are known by their shape alone."""
         return Secrets() if self._runs is None else self._runs.secrets
+
+    def _on_disconnect(self) -> OnDisconnect:
+        """What the operator wants. Before the runs are made there is none to leave."""
+        return "auto" if self._runs is None else self._runs.on_disconnect
 
     async def _keep(self, *, task_status: TaskStatus[Runs]) -> None:
         # In a task of its own: what is entered here is left here, whichever call came first.

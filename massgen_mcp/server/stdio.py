@@ -67,10 +67,14 @@ def log_to_stderr(environ: Mapping[str, str]) -> LogFormat:
     return form
 
 
-def serve_stdio(wire: Wire, make_runs: MakeRuns) -> int:
-    """Serve one host until it closes the pipe or sends a signal. Returns the exit code."""
+def serve_stdio(wire: Wire, make_runs: MakeRuns, *, at_once: bool = False) -> int:
+    """Serve one host until it closes the pipe or sends a signal. Returns the exit code.
+
+    `at_once`: the runs are made without waiting for a call that needs them.
+    """
+    server = build_server(make_runs, opened=Service.open_soon if at_once else None)
     try:
-        code = anyio.run(serve, build_server(make_runs), wire)
+        code = anyio.run(serve, server, wire)
     except KeyboardInterrupt:  # where signals can't be awaited
         code = BY_SIGNAL + signal.SIGINT
     end_quietly()

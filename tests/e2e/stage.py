@@ -147,5 +147,9 @@ class Stage:
         agents = [
             {"id": agent, "backend": {"api_key": "${E2E_KEY}", **block}} for agent, block in blocks.items()
         ]
+        self.write_raw_team(name, agents)
+
+    def write_raw_team(self, name: str, agents: Sequence[Mapping[str, Any]]) -> None:
+        """A team file with these agents as they are."""
         # JSON is YAML.
         (self._made("teams") / f"{name}.yaml").write_text(json.dumps({"agents": agents}, indent=2))

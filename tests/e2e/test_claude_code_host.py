@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,16 @@ QUOTE = f"The team says: {PLAYERS[0].answer}"
 
 
 @contextmanager
-def claude(stage: Stage, url: str) -> Generator[subprocess.Popen[str]]:
-    """Claude Code on one prompt, with our server and nothing of this machine's own settings."""
+def claude(
+    stage: Stage, url: str, entry: Mapping[str, Any] | None = None, **environ: str
+) -> Generator[subprocess.Popen[str]]:
+    """Claude Code on one prompt, with our server and nothing of this machine's own settings.
+
+    `entry` is our server in its configuration: by default a command that it starts.
+    """
     config = stage.folder / "mcp.json"
     command, *arguments = stage.command
-    entry = {"command": command, "args": arguments, "env": stage.environment}
+    entry = entry or {"command": command, "args": arguments, "env": stage.environment}
     config.write_text(json.dumps({"mcpServers": {"massgen": entry}}))
     with (stage.folder / "claude.log").open("w") as log:
         process = subprocess.Popen(  # noqa: S603 - a program that this project installed
@@ -72,6 +77,7 @@ def claude(stage: Stage, url: str) -> Generator[subprocess.Popen[str]]:
                 "ANTHROPIC_API_KEY": "any text",
                 "ANTHROPIC_BASE_URL": url,
                 "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+                **environ,
             },
         )
     with process:

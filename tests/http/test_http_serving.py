@@ -14,7 +14,8 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from massgen_mcp.errors import JournalError
 from massgen_mcp.journal import Journal, open_journal
 from massgen_mcp.runs.result import FileRow, RunResult
-from tests.http.doors import read_reply, served, structured
+from massgen_mcp.runs.settings import OnDisconnect
+from tests.http.doors import Served, read_reply, served, structured
 from tests.server.peers import hello
 from tests.teams import After, ScriptedTeam, scripted_team
 
@@ -56,23 +57,39 @@ async def test_probes_need_no_token_and_tell_when_it_takes_work():
     assert "stopping" in json.loads(body)["error"]["message"]
 
 
+async def ask_and_hang_up(server: Served, team: ScriptedTeam, era: str) -> None:
+    """Ask, and close the connection once the team is at work."""
+    request = server.asking("ask_team", question="q")
+    if era == "2025-11-25":
+        params = {"name": "ask_team", "arguments": {"question": "q"}}
+        body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
+        session = await server.session()
+        await server.post(b'{"jsonrpc":"2.0","method":"notifications/initialized"}', mcp_session_id=session)
+        request = server.request(json.dumps(body).encode(), mcp_session_id=session)
+    async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
+        await stream.send(request)
+        await team.answering.wait()
+
+
+@pytest.mark.parametrize("era", ["2026-07-28", "2025-11-25"])
+async def test_a_lost_connection_stops_the_run_where_the_operator_says_cancel(era: str):
+    team = scripted_team(a=[After(anyio.Event(), "answer: 4")])
+    team.on_disconnect = "cancel"
+    async with served(team) as server:
+        await ask_and_hang_up(server, team, era)
+        (row,) = (await server.call("get_run"))["structuredContent"]["runs"]
+        while row["status"] == "running":
+            await anyio.sleep(0.01)
+            (row,) = (await server.call("get_run"))["structuredContent"]["runs"]
+    assert row["status"] == "cancelled"
+
+
 @pytest.mark.parametrize("era", ["2026-07-28", "2025-11-25"])
 async def test_a_lost_connection_leaves_the_run_to_be_collected(era: str):
     gate = anyio.Event()
     team = scripted_team(a=[After(gate, "answer: 4")])
     async with served(team) as server:
-        request = server.asking("ask_team", question="q")
-        if era == "2025-11-25":
-            params = {"name": "ask_team", "arguments": {"question": "q"}}
-            body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
-            session = await server.session()
-            await server.post(
-                b'{"jsonrpc":"2.0","method":"notifications/initialized"}', mcp_session_id=session
-            )
-            request = server.request(json.dumps(body).encode(), mcp_session_id=session)
-        async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
-            await stream.send(request)
-            await team.answering.wait()
+        await ask_and_hang_up(server, team, era)
         rows = (await server.call("get_run"))["structuredContent"]["runs"]
         assert [row["status"] for row in rows] == ["running"]
         await anyio.sleep(0.7)  # longer than a reason may come late
@@ -99,8 +116,12 @@ async def test_a_cancel_in_an_older_session_stops_the_run():
     assert found["structuredContent"]["status"] == "cancelled"
 
 
-async def test_a_drain_answers_who_waits_and_leaves_the_run_interrupted(tmp_path: Path):
+@pytest.mark.parametrize("on_disconnect", ["auto", "cancel"])
+async def test_a_drain_answers_who_waits_and_leaves_the_run_interrupted(
+    tmp_path: Path, on_disconnect: OnDisconnect
+):
     team = scripted_team(a=["answer: 4"], b=[After(anyio.Event(), "answer: 5")])
+    team.on_disconnect = on_disconnect
     team.journal = await open_journal(tmp_path)
     replies: list[tuple[int, dict[str, str], bytes]] = []
     async with (
@@ -116,6 +137,7 @@ async def test_a_drain_answers_who_waits_and_leaves_the_run_interrupted(tmp_path
         tasks.start_soon(wait)
         await team.answering.wait()
         await server.gate.drain(0.05)
+        await anyio.wait_all_tasks_blocked()
     assert replies[0][0] == 503
     assert b"get_run" in replies[0][2]
     journal = await open_journal(tmp_path)

@@ -53,6 +53,11 @@ class Host:
         params = {"name": tool, "arguments": arguments, "_meta": meta}
         self.send({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
 
+    def listen(self, number: int, **notifications: Any) -> None:
+        """Open a stream of notifications; the newer era has them."""
+        params = {"notifications": notifications, "_meta": envelope()}
+        self.send({"jsonrpc": "2.0", "id": number, "method": "subscriptions/listen", "params": params})
+
     def reply(self, number: Any) -> dict[str, Any]:
         """The reply of that id; what comes before it is only noted."""
         while True:

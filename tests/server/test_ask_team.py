@@ -149,7 +149,7 @@ async def test_all_problems_with_arguments_are_told_at_once(mode: str):
         '`wait_seconds` must be a number, not "45". '
         "`detail` must be one of 'answer', 'summary' or 'votes', not \"full\". "
         "Unknown argument `query`. Did you mean `question`? Known: question, team, agents, context, files, "
-        "images, strategy, budget, wait_seconds, detail. Nothing was spent."
+        "images, strategy, continue_run, budget, wait_seconds, detail. Nothing was spent."
     )
 
 
@@ -165,7 +165,7 @@ async def test_all_problems_with_arguments_are_told_at_once(mode: str):
         ({"agents": [3]}, "`agents.0` must be a string, not 3."),
         ({"agents": ["a"] * 13}, "`agents` is too long: at most 12 are taken."),
         ({"wait_seconds": -1}, "`wait_seconds` must be at least 0, not -1."),
-        ({"question": ""}, "`question` must not be empty."),
+        ({"question": ""}, "`question` is empty. Put the whole question in it."),
         ({"teem": "x"}, "Unknown argument `teem`. Did you mean `team`?"),
         ({"zzzz": "x"}, "Unknown argument `zzzz`. Known: question,"),
     ],
@@ -310,12 +310,12 @@ async def test_runs_side_by_side_do_not_meet():
     found: list[str] = []
     async with Client(build_server(team)) as client:
 
-        async def one() -> None:
-            result = await client.call_tool("ask_team", {"question": "?"})
+        async def one(number: int) -> None:
+            result = await client.call_tool("ask_team", {"question": f"{number}?"})
             found.append(data(result)["run_id"])
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(5):
-                tasks.start_soon(one)
+            for number in range(5):
+                tasks.start_soon(one, number)
     assert len(set(found)) == 5
     assert team.opened == 1

@@ -11,6 +11,7 @@ from mcp.shared.exceptions import MCPError
 
 from massgen_mcp.clock import ScriptedClock
 from massgen_mcp.runs import Ask, ResolvedTeam, RunHandle, RunResult
+from massgen_mcp.runs.settings import OnDisconnect
 from massgen_mcp.server.app import build_server
 from massgen_mcp.server.presence import why_left
 from tests.server.peers import ERAS, Era, Peer, connected
@@ -19,10 +20,10 @@ from tests.teams import After, ScriptedTeam
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
 
-def slow(clock: ScriptedClock) -> ScriptedTeam:
+def slow(clock: ScriptedClock, *, on_disconnect: OnDisconnect = "auto") -> ScriptedTeam:
     """One agent has answered; of the other nothing will come."""
     scripts = {"a": ["answer: 4"], "b": [After(anyio.Event(), "answer: 4")]}
-    return ScriptedTeam(scripts, clock=clock)
+    return ScriptedTeam(scripts, clock=clock, on_disconnect=on_disconnect)
 
 
 def server_of(team: ScriptedTeam) -> Any:
@@ -184,6 +185,65 @@ async def test_words_about_a_call_that_is_over_change_nothing(era: Era):
     assert rows[0]["status"] == "completed"
 
 
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("reason", ["AbortError: user-cancel", "Request timed out", None])
+async def test_where_the_operator_says_keep_only_cancel_run_stops_a_run(era: Era, reason: str | None):
+    clock = ScriptedClock()
+    team = slow(clock, on_disconnect="keep")
+    async with connected(server_of(team), era) as peer:
+        handle = await begin(team, peer)
+        await peer.cancel(1, reason)
+        await settled(clock, handle)
+        await clock.advance(120)
+        assert handle.result is None
+        await peer.call(2, "cancel_run", run_id=handle.run_id)
+        reply = await peer.reply(2)
+    assert reply["result"]["structuredContent"]["stopped_by"] == "cancelled"
+
+
+async def test_where_the_operator_says_keep_a_run_still_ends_when_its_time_is_over():
+    clock = ScriptedClock()
+    team = slow(clock, on_disconnect="keep")
+    async with connected(server_of(team), "2026-07-28") as peer:
+        handle = await begin(team, peer)
+        await peer.cancel(1, "user-cancel")
+        await settled(clock, handle)
+        await clock.advance(600)
+        result = await over(clock, handle)
+    assert (result.stopped_by, result.answer) == ("decided", "4")  # of the one who answered in time
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("reason", ["AbortError: user-cancel", "Request timed out", None])
+async def test_where_the_operator_says_cancel_every_departure_stops_the_run_at_once(
+    era: Era, reason: str | None
+):
+    clock = ScriptedClock()
+    team = slow(clock, on_disconnect="cancel")
+    async with connected(server_of(team), era) as peer:
+        handle = await begin(team, peer)
+        await peer.cancel(1, reason)
+        result = await over(clock, handle)
+        assert clock.monotonic() == 0
+    assert (result.stopped_by, result.answer) == ("cancelled", "4")
+
+
+async def test_where_the_operator_says_cancel_somebody_else_who_waits_keeps_the_run():
+    clock = ScriptedClock()
+    team = slow(clock, on_disconnect="cancel")
+    async with connected(server_of(team), "2025-11-25", name="claude-code") as peer:
+        handle = await begin(team, peer)
+        await peer.call(2, "get_run", run_id=handle.run_id, wait_seconds=50)
+        while handle.waiting < 2:
+            await clock.advance(0)
+        await peer.cancel(1, "timed out")
+        await settled(clock, handle, waiting=1)
+        assert handle.result is None
+        await peer.cancel(2, "timed out")
+        result = await over(clock, handle)
+    assert result.stopped_by == "cancelled"
+
+
 async def test_a_cancel_before_the_team_is_known_starts_nothing():
     held = anyio.Event()
 
@@ -213,6 +273,19 @@ async def test_the_sdk_clients_own_time_limit_does_not_stop_the_run(mode: str):
         await settled(clock, handle)
         await anyio.sleep(0.6)  # until no reason can come any more
         assert handle.result is None
+
+
+@pytest.mark.parametrize("on_disconnect", ["auto", "cancel"])
+async def test_a_server_that_ends_leaves_the_run_interrupted(on_disconnect: OnDisconnect):
+    clock = ScriptedClock()
+    team = slow(clock, on_disconnect=on_disconnect)
+    with anyio.CancelScope() as serving:
+        async with connected(server_of(team), "2026-07-28") as peer:
+            await begin(team, peer)
+            serving.cancel()
+    assert team.journal is not None
+    (row,) = await team.journal.rows()
+    assert row.state == "interrupted"
 
 
 async def test_a_connection_that_closes_leaves_the_run_interrupted():

@@ -11,6 +11,7 @@ from mcp.server.context import ServerRequestContext
 
 from massgen_mcp.clock import ScriptedClock
 from massgen_mcp.errors import RequestRefused
+from massgen_mcp.server.caller import ENDED_KEY
 from massgen_mcp.server.presence import Presences
 
 pytestmark = pytest.mark.anyio
@@ -22,10 +23,14 @@ def context(era: str, *, request: object = None, client: object = None, number: 
     return cast("ServerRequestContext[Any, Any]", found)
 
 
+def request() -> object:
+    return SimpleNamespace(scope={ENDED_KEY: anyio.Event()})
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (context("2026-07-28", request=object()), context("2026-07-28", request=object())),
+        (context("2026-07-28", request=request()), context("2026-07-28", request=request())),
         (context("2025-11-25", client=object()), context("2025-11-25", client=object())),
         (context("2026-07-28"), context("2026-07-28", number=2)),
     ],

@@ -16,7 +16,7 @@ import anyio
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, PARSE_ERROR
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from massgen_mcp.server.caller import SCOPE_KEY
+from massgen_mcp.server.caller import ENDED_KEY, SCOPE_KEY
 from massgen_mcp.server.http.body import BODY_LIMIT, BODY_SECONDS, BodyRefused, Headers, read_body, replayed
 from massgen_mcp.server.http.sessions import SESSION_HEADER, SessionSeal
 from massgen_mcp.server.http.tokens import Known, Tokens
@@ -63,6 +63,8 @@ class Gate:
     origins: frozenset[str]
     """Values of `Origin` that a page of this server's own would have."""
     ready: Callable[[], bool] = lambda: True
+    stopping: Callable[[], None] = lambda: None
+    """Told before those who wait are sent away."""
     body_limit: int = BODY_LIMIT
     body_seconds: float = BODY_SECONDS
     _seal: SessionSeal = field(default_factory=SessionSeal)
@@ -90,6 +92,7 @@ class Gate:
     async def drain(self, seconds: float) -> None:
         """Take no more requests; those under way have so long to end, then they are told."""
         self._stopping = True
+        self.stopping()
         with anyio.move_on_after(seconds):
             while self._under_way:
                 self._settled = anyio.Event()
@@ -162,6 +165,7 @@ class Gate:
 
     async def _pass(self, known: Known, scope: Scope, receive: Receive, send: Send) -> None:
         scope[SCOPE_KEY] = known.caller
+        over = scope[ENDED_KEY] = anyio.Event()
         begun = ended = False
 
         async def sealed(message: Message) -> None:
@@ -179,6 +183,7 @@ class Gate:
             try:
                 await self.app(scope, receive, sealed)
             finally:
+                over.set()
                 self._under_way.discard(scope_of_request)
                 self._of_token[known.digest] -= 1
                 if not self._of_token[known.digest]:

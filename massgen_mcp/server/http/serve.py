@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
+from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from massgen_mcp.errors import ConfigError, MassgenError, Problem
@@ -34,11 +35,16 @@ from massgen_mcp.server.stdio import BY_SIGNAL, end_if_stuck, first_signal, limi
 if TYPE_CHECKING:
     from massgen_mcp.runs import Runs
 
-__all__ = ["Doors", "serve", "serve_http", "serving"]
+__all__ = ["Build", "Doors", "serve", "serve_http", "serving"]
 
 _logger = logging.getLogger(__name__)
 
-_HANDLERS = ("massgen_mcp.server.calls", "massgen_mcp.server.resources", "massgen_mcp.server.completion")
+_HANDLERS = (
+    "massgen_mcp.server.calls",
+    "massgen_mcp.server.run_tasks",
+    "massgen_mcp.server.resources",
+    "massgen_mcp.server.completion",
+)
 _IDLE_SECONDS = 3600.0
 _SESSIONS = 1000
 _DRAIN_SECONDS = 1.0
@@ -46,6 +52,12 @@ _DRAIN_SECONDS = 1.0
 _TRY_AGAIN_SECONDS = 5.0
 _SHORTEST = 16
 _TOKEN = "MASSGEN_MCP_TOKEN"  # noqa: S105 - its name
+
+
+class Build(Protocol):
+    """What makes a server."""
+
+    def __call__(self, make_runs: MakeRuns, /, *, opened: Callable[[Service], None]) -> Server[Service]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,14 +141,17 @@ async def serve(
 
 
 @asynccontextmanager
-async def serving(make_runs: MakeRuns, doors: Doors) -> AsyncGenerator[Gate]:
-    """Serve for the time of the block. On leaving, runs stop where they are, then the journal closes."""
+async def serving(make_runs: MakeRuns, doors: Doors, *, build: Build = build_server) -> AsyncGenerator[Gate]:
+    """Serve for the time of the block. On leaving, runs stop where they are, then the journal closes.
+
+    `build` makes the server, from the runs and who is to be told of its service.
+    """
     # One by one, before anybody can call: modules that import each other must not meet in two threads.
     for name in _HANDLERS:
         await anyio.to_thread.run_sync(import_module, name)
     services: list[Service] = []
     manager = StreamableHTTPSessionManager(
-        build_server(make_runs, opened=services.append),
+        build(make_runs, opened=services.append),
         session_idle_timeout=_IDLE_SECONDS,
         max_sessions=_SESSIONS,
         max_request_body_size=BODY_LIMIT,
@@ -148,6 +163,7 @@ async def serving(make_runs: MakeRuns, doors: Doors) -> AsyncGenerator[Gate]:
         hosts=doors.hosts,
         origins=doors.origins,
         ready=ready.is_set,
+        stopping=lambda: services[0].presences.stop(),  # noqa: PLW0108 - there is none before it serves
     )
     async with (
         manager.run(),
