@@ -4,6 +4,9 @@ MassgenError
 ├── ConfigError      the operator: a file or setting, with every problem at once
 ├── RequestRefused   the caller: an argument that can't be served; nothing was spent
 ├── RunNotFound      the caller: no such run
+├── RunTaken         the caller: another process drives the run
+├── RunOver          the caller: the run is finished
+├── ReplayRefused    the operator: a run can't be taken up again with what has changed since
 ├── BackendError     a provider: one model request failed, with its kind and a remedy
 └── JournalError     the machine: the log can't be written or read
 """
@@ -21,8 +24,11 @@ __all__ = [
     "JournalError",
     "MassgenError",
     "Problem",
+    "ReplayRefused",
     "RequestRefused",
     "RunNotFound",
+    "RunOver",
+    "RunTaken",
     "Severity",
 ]
 
@@ -86,8 +92,20 @@ class RequestRefused(MassgenError):
     """The caller asked for something that can't be served. Nothing was spent."""
 
 
+class ReplayRefused(MassgenError):
+    """A run can't be taken up where it stopped: its records no longer fit. They stay as they are."""
+
+
 class RunNotFound(MassgenError):
     """There is no run of that name in this state folder."""
+
+
+class RunTaken(MassgenError):
+    """Another process drives this run; the text names it. Nothing was written."""
+
+
+class RunOver(MassgenError):
+    """This run is finished: there is nothing left to drive."""
 
 
 class JournalError(MassgenError):

@@ -17,6 +17,7 @@ from massgen_mcp.journal.records import (
 from massgen_mcp.journal.report import report
 from massgen_mcp.journal.sqlite import SqliteJournal, open_journal
 from massgen_mcp.journal.summary import (
+    RESUMED,
     AgentSummary,
     AnswerSummary,
     RunSummary,
@@ -27,6 +28,7 @@ from massgen_mcp.journal.summary import (
 
 __all__ = [
     "DURABLE",
+    "RESUMED",
     "SCHEMA",
     "AgentSummary",
     "AnswerSummary",

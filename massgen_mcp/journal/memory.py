@@ -24,6 +24,9 @@ class _Run:
     records: list[Record] = field(default_factory=list[Record])
     tails: dict[str, str] = field(default_factory=dict[str, str])
     stopping: anyio.Event = field(default_factory=anyio.Event)
+    """Set when its pen is to stop: each pen has its own."""
+    lease: int = 1
+    """The number of its pen."""
 
 
 class MemoryJournal:
@@ -37,7 +40,14 @@ class MemoryJournal:
         self._closed = False
 
     async def begin(
-        self, run_id: str, *, question: str, team: str, body: Mapping[str, Any], user: str = ""
+        self,
+        run_id: str,
+        *,
+        question: str,
+        team: str,
+        body: Mapping[str, Any],
+        user: str = "",
+        digest: str = "",
     ) -> MemoryRunLog:
         """Create a run of a user's: its row and its `RunStarted` record with `body`.
 
@@ -57,22 +67,59 @@ class MemoryJournal:
             owner=self._owner,
             heartbeat=now,
             user=user,
+            digest=digest,
         )
         run = _Run(row)
         self._add(run, "RunStarted", body, now)
         self._runs[run_id] = run
-        return MemoryRunLog(self, run_id)
+        return MemoryRunLog(self, run_id, lease=run.lease, stopping=run.stopping)
+
+    async def take_over(self, run_id: str, *, body: Mapping[str, Any]) -> MemoryRunLog:
+        """Become the driver of a run whose pen let go of it, with a `Notice` record of `body` that says so.
+
+        Raises:
+            RunNotFound: no such run.
+            RunTaken: its pen has not let go of it.
+            RunOver: it is finished.
+            JournalError: `body` is not JSON.
+        """
+        self._refuse_closed()
+        run = self._find(run_id)
+        if run.row.state == "running":
+            raise rules.driven(run_id, self._owner.pid, self._owner.host)
+        if run.row.state != "interrupted":
+            raise rules.over(run_id, run.row.state)
+        now = float(self._clock.now())
+        self._add(run, "Notice", body, now)
+        run.row = replace(run.row, state="running", heartbeat=now, cancel_requested=None, delivered=False)
+        run.stopping.set()
+        run.stopping, run.lease = anyio.Event(), run.lease + 1
+        run.tails.clear()
+        return MemoryRunLog(self, run_id, lease=run.lease, stopping=run.stopping)
 
     def append(
-        self, run_id: str, kind: Kind, body: Mapping[str, Any], *, turn: int | None, call: int | None
+        self,
+        run_id: str,
+        kind: Kind,
+        body: Mapping[str, Any],
+        *,
+        turn: int | None,
+        call: int | None,
+        lease: int,
     ) -> Record:
         """Write one record of an open run. `Finished` is the last.
 
         Raises:
-            JournalError: the run is finished, or `body` is not JSON.
+            JournalError: the run is finished, or was let go of, or `body` is not JSON.
+            RunTaken: another pen has taken it over.
+            RunNotFound: it was deleted.
         """
         self._refuse_closed()
         run = self._find(run_id)
+        if run.lease != lease:
+            raise rules.lost(run_id, self._owner.pid, self._owner.host)
+        if run.row.state == "interrupted":
+            raise rules.left(run_id)
         if run.row.ended is not None:
             raise rules.finished(run_id)
         now = float(self._clock.now())
@@ -159,6 +206,32 @@ class MemoryJournal:
         ]
         return found[:limit]
 
+    async def same(self, digest: str, *, user: str | None = None) -> RunRow | None:
+        """The newest run of that digest that is driven, or whose answer nobody was given yet."""
+        rows = await self.rows(limit=len(self._runs), user=user or "")
+        return next((row for row in rows if digest and row.digest == digest and _serves(row)), None)
+
+    async def deliver(self, run_id: str) -> None:
+        """Keep that a run's result has been handed to a caller. It may be said again.
+
+        Raises:
+            RunNotFound: no such run.
+        """
+        run = self._find(run_id)
+        run.row = replace(run.row, delivered=True)
+
+    async def interrupted(
+        self, *, since: float, limit: int = 100, user: str | None = None
+    ) -> Sequence[RunRow]:
+        """The interrupted runs whose heart beat after `since`, oldest first; none that is to be stopped."""
+        rows = await self.rows(limit=len(self._runs), user=user)
+        found = [
+            row
+            for row in reversed(rows)
+            if row.state == "interrupted" and (row.heartbeat or 0.0) > since and row.cancel_requested is None
+        ]
+        return found[:limit]
+
     async def spent(self, since: float, *, user: str | None = None) -> float:
         """US dollars of all runs begun since then."""
         rows = [run.row for run in self._runs.values() if user in (None, run.row.user)]
@@ -173,19 +246,22 @@ class MemoryJournal:
         run = self._find(run_id)
         return dict(sorted(run.tails.items())) if self._seen(run).state == "running" else {}
 
-    def show(self, run_id: str, agent: str, tail: str) -> None:
+    def show(self, run_id: str, agent: str, tail: str, *, lease: int) -> None:
         """What an agent of an open run is doing now."""
         run = self._find(run_id)
-        if run.row.state == "running":
+        if run.row.state == "running" and run.lease == lease:
             run.tails[agent] = self._redact(tail)[-rules.TAIL :]
 
-    def reason(self, run_id: str) -> str | None:
-        """Why a run is to stop; None while nobody asked."""
-        return self._find(run_id).row.cancel_requested
+    def reason(self, run_id: str, *, lease: int) -> str | None:
+        """Why a pen is to stop; None while nobody asked."""
+        run = self._find(run_id)
+        return run.row.cancel_requested if run.lease == lease else rules.TAKEN
 
-    async def stopping(self, run_id: str) -> None:
-        """Wait until somebody asks a run to stop."""
-        await self._find(run_id).stopping.wait()
+    def leave(self, run_id: str, *, lease: int) -> None:
+        """A pen lets go of its run."""
+        run = self._runs.get(run_id)
+        if run is not None and run.row.state == "running" and run.lease == lease:
+            run.row = replace(self._seen(run), state="interrupted")
 
     async def request_cancel(self, run_id: str, reason: str) -> None:
         """Ask the owner to stop; it sees this at once. The first reason stays.
@@ -194,7 +270,7 @@ class MemoryJournal:
             RunNotFound: no such run.
         """
         run = self._find(run_id)
-        if run.row.state == "running" and run.row.cancel_requested is None:
+        if run.row.ended is None and run.row.cancel_requested is None:
             run.row = replace(run.row, cancel_requested=self._redact(reason))
             run.stopping.set()
 
@@ -220,12 +296,21 @@ class MemoryJournal:
         self._closed = True
 
 
+def _serves(row: RunRow) -> bool:
+    """Whether a run can serve a caller who asks the same."""
+    if row.state == "running":
+        return row.cancel_requested is None
+    return row.state in rules.ANSWERED and not row.delivered
+
+
 class MemoryRunLog:
     """The pen for one run."""
 
-    def __init__(self, journal: MemoryJournal, run_id: str) -> None:
+    def __init__(self, journal: MemoryJournal, run_id: str, *, lease: int, stopping: anyio.Event) -> None:
         self._journal = journal
         self._run_id = run_id
+        self._lease = lease
+        self._stopping = stopping
 
     @property
     def run_id(self) -> str:
@@ -243,19 +328,24 @@ class MemoryRunLog:
         """Write one record; it is in the log when this returns. `Finished` is the last.
 
         Raises:
-            JournalError: the run is finished, or `body` is not JSON.
+            JournalError: the run is finished, or was let go of, or `body` is not JSON.
+            RunTaken: another pen has taken it over.
         """
-        return self._journal.append(self._run_id, kind, body, turn=turn, call=call)
+        return self._journal.append(self._run_id, kind, body, turn=turn, call=call, lease=self._lease)
 
     async def activity(self, agent: str, tail: str) -> None:
         """Show what an agent is doing now; not logged."""
-        self._journal.show(self._run_id, agent, tail)
+        self._journal.show(self._run_id, agent, tail, lease=self._lease)
 
     async def cancel_requested(self) -> str | None:
         """The reason somebody gave for stopping this run; None while nobody asked."""
-        return self._journal.reason(self._run_id)
+        return self._journal.reason(self._run_id, lease=self._lease)
 
     async def wait_cancel(self) -> str:
-        """Wait until somebody asks to stop this run, and return its reason."""
-        await self._journal.stopping(self._run_id)
-        return self._journal.reason(self._run_id) or ""
+        """Wait until somebody asks to stop this run or takes it over, and return the reason."""
+        await self._stopping.wait()
+        return await self.cancel_requested() or ""
+
+    async def leave(self) -> None:
+        """Let go of the run unfinished: it shows as interrupted, and can be taken over."""
+        self._journal.leave(self._run_id, lease=self._lease)

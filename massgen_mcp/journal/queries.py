@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 from massgen_mcp.journal.codec import checksum, decode
@@ -22,29 +23,28 @@ from massgen_mcp.journal.rules import already_there, not_found
 
 __all__ = [
     "Draft",
-    "abandon",
     "activities",
-    "beat",
-    "cancel_reasons",
     "delete_run",
+    "deliver",
     "expired",
     "find_number",
     "finish_run",
     "insert_record",
     "insert_run",
+    "interrupted",
     "last_seq",
     "read_records",
     "read_row",
     "read_rows",
     "release_pages",
     "request_cancel",
-    "show_activity",
+    "same",
     "spent",
 ]
 
 _ROW = (
     "SELECT run_id, state, question, team, started, ended, pid, host, process_started, heartbeat, "
-    "cancel_requested, cost_usd, user_name FROM runs"
+    "cancel_requested, cost_usd, user_name, digest, delivered FROM runs"
 )
 
 
@@ -63,9 +63,17 @@ class Draft:
 
 
 def insert_run(
-    connection: sqlite3.Connection, draft: Draft, *, question: str, team: str, owner: Owner, user: str
-) -> int:
-    """A new run with its first record. Returns its number.
+    connection: sqlite3.Connection,
+    draft: Draft,
+    *,
+    question: str,
+    team: str,
+    owner: Owner,
+    lease: int,
+    user: str,
+    digest: str,
+) -> tuple[int, int]:
+    """A new run with its first record. Returns its number and the record's seq.
 
     Raises:
         JournalError: there is a run of that name.
@@ -73,21 +81,35 @@ def insert_run(
     try:
         cursor = connection.execute(
             "INSERT INTO runs "
-            "(run_id, state, question, team, started, pid, host, process_started, heartbeat, user_name) "
-            "VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?, ?)",
-            (draft.run_id, question, team, draft.at, owner.pid, owner.host, owner.started, draft.at, user),
+            "(run_id, state, question, team, started, pid, host, process_started, heartbeat, lease, "
+            "user_name, digest) VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                draft.run_id,
+                question,
+                team,
+                draft.at,
+                owner.pid,
+                owner.host,
+                owner.started,
+                draft.at,
+                lease,
+                user,
+                digest,
+            ),
         )
     except sqlite3.IntegrityError as error:
         raise already_there(draft.run_id) from error
     number = cast("int", cursor.lastrowid)
     insert_record(connection, number, 1, draft)
-    return number
+    return number, 1
 
 
 def last_seq(connection: sqlite3.Connection, number: int) -> int:
-    """The seq of a run's newest record."""
-    last: int = connection.execute("SELECT max(seq) FROM records WHERE run = ?", (number,)).fetchone()[0]
-    return last
+    """The seq of a run's newest record; 0 where a damaged journal has lost them all."""
+    last: int | None = connection.execute("SELECT max(seq) FROM records WHERE run = ?", (number,)).fetchone()[
+        0
+    ]
+    return last or 0
 
 
 def insert_record(connection: sqlite3.Connection, number: int, seq: int, draft: Draft) -> None:
@@ -121,7 +143,7 @@ def finish_run(connection: sqlite3.Connection, number: int, state: RunState, dra
 
 
 def request_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> None:
-    """Leave word for a running run's owner; the first reason stays.
+    """Leave word for the owner of a run that is not finished; the first reason stays.
 
     Raises:
         RunNotFound: no such run.
@@ -129,42 +151,27 @@ def request_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> 
     number = find_number(connection, run_id)
     connection.execute(
         "UPDATE runs SET cancel_requested = coalesce(cancel_requested, ?) "
-        "WHERE number = ? AND state = 'running'",
+        "WHERE number = ? AND state IN ('running', 'interrupted')",
         (reason, number),
     )
 
 
-def beat(connection: sqlite3.Connection, numbers: Collection[int], now: float) -> None:
-    """Say that these runs' owner is alive."""
-    connection.executemany(
-        "UPDATE runs SET heartbeat = ? WHERE number = ? AND state = 'running'",
-        [(now, number) for number in numbers],
-    )
+def deliver(connection: sqlite3.Connection, run_id: str) -> None:
+    """A run's result has been handed to a caller.
+
+    Raises:
+        RunNotFound: no such run.
+    """
+    number = find_number(connection, run_id)
+    connection.execute("UPDATE runs SET delivered = 1 WHERE number = ?", (number,))
 
 
-def show_activity(connection: sqlite3.Connection, tails: Collection[tuple[int, str, str]]) -> None:
-    """What agents are doing now: (run, agent, tail). Those of finished runs are dropped."""
-    connection.executemany(
-        "INSERT INTO activity (run, agent, tail) SELECT number, ?, ? FROM runs "
-        "WHERE number = ? AND state = 'running' "
-        "ON CONFLICT (run, agent) DO UPDATE SET tail = excluded.tail",
-        [(agent, tail, number) for number, agent, tail in tails],
-    )
-
-
-def abandon(connection: sqlite3.Connection, numbers: Collection[int]) -> None:
-    """Mark runs that their owner leaves unfinished."""
-    connection.executemany(
-        "UPDATE runs SET state = 'interrupted' WHERE number = ? AND state = 'running'",
-        [(number,) for number in numbers],
-    )
-
-
-def delete_run(connection: sqlite3.Connection, run_id: str) -> bool:
-    """Delete everything there is of a run. Returns whether there was one."""
-    row = connection.execute("SELECT number FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-    if row is None:
+def delete_run(connection: sqlite3.Connection, run_id: str, *, before: float, now: float) -> bool:
+    """Delete everything there is of a run that has been over since before then. Returns whether it was."""
+    # Looked at again, in the transaction that deletes it: another process may have taken it over just now.
+    if run_id not in expired(connection, before=before, now=now, run_id=run_id):
         return False
+    row = (find_number(connection, run_id),)
     connection.execute("DELETE FROM records WHERE run = ?", row)
     connection.execute("DELETE FROM activity WHERE run = ?", row)
     connection.execute("DELETE FROM runs WHERE number = ?", row)
@@ -182,17 +189,6 @@ def release_pages(connection: sqlite3.Connection, count: int) -> int:
 def _free_pages(connection: sqlite3.Connection) -> int:
     count: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
     return count
-
-
-def cancel_reasons(connection: sqlite3.Connection, numbers: Collection[int]) -> Mapping[int, str]:
-    """Those of these runs that someone wants stopped, and why."""
-    marks = ",".join("?" * len(numbers))
-    rows = connection.execute(
-        f"SELECT number, cancel_requested FROM runs WHERE number IN ({marks}) "  # noqa: S608 - only question marks
-        "AND cancel_requested IS NOT NULL",
-        tuple(numbers),
-    )
-    return dict(rows.fetchall())
 
 
 def find_number(connection: sqlite3.Connection, run_id: str) -> int:
@@ -287,7 +283,8 @@ def read_rows(
 
 
 def _row(row: tuple[Any, ...], now: float) -> RunRow:
-    run_id, state, question, team, started, ended, *process, heartbeat, cancel, cost, user = row
+    run_id, state, question, team, started, ended, *process, heartbeat = row[:10]
+    cancel, cost, user, digest, delivered = row[10:]
     pid, host, process_started = process
     owner = Owner(pid=pid, host=host, started=process_started)
     if state == "running" and is_gone(owner, heartbeat=heartbeat, now=now):
@@ -304,7 +301,33 @@ def _row(row: tuple[Any, ...], now: float) -> RunRow:
         cancel_requested=cancel,
         cost_usd=cost,
         user=user,
+        digest=digest,
+        delivered=bool(delivered),
     )
+
+
+def same(connection: sqlite3.Connection, digest: str, *, user: str, now: float) -> RunRow | None:
+    """The newest run of a user's with that digest that is driven, or whose answer nobody was given yet."""
+    rows = connection.execute(
+        f"{_ROW} WHERE digest = ? AND digest != '' AND user_name = ? AND ("
+        "(state = 'running' AND cancel_requested IS NULL) "
+        "OR (state IN ('completed', 'partial') AND NOT delivered)) ORDER BY started DESC, number DESC",
+        (digest, user),
+    )
+    return next((row for row in (_row(found, now) for found in rows) if row.state != "interrupted"), None)
+
+
+def interrupted(
+    connection: sqlite3.Connection, *, since: float, limit: int, user: str | None, now: float
+) -> Sequence[RunRow]:
+    """The runs whose owner left them, or is gone, after then; oldest first. None that is to be stopped."""
+    rows = connection.execute(
+        f"{_ROW} WHERE state IN ('running', 'interrupted') AND heartbeat > ? AND cancel_requested IS NULL "
+        "AND (? IS NULL OR user_name = ?) ORDER BY started, number",
+        (since, user, user),
+    )
+    found = (row for row in (_row(found, now) for found in rows) if row.state == "interrupted")
+    return list(islice(found, limit))
 
 
 def spent(connection: sqlite3.Connection, *, since: float, user: str | None) -> float:
@@ -330,9 +353,12 @@ def activities(connection: sqlite3.Connection, run_id: str, *, now: float) -> Ma
     return dict(rows.fetchall())
 
 
-def expired(connection: sqlite3.Connection, *, before: float, now: float) -> Sequence[str]:
-    """The runs that have been over since before then, oldest first."""
+def expired(
+    connection: sqlite3.Connection, *, before: float, now: float, run_id: str | None = None
+) -> Sequence[str]:
+    """The runs, or this one, that have been over since before then, oldest first."""
     rows = connection.execute(
-        f"{_ROW} WHERE coalesce(ended, heartbeat) < ? ORDER BY started", (before,)
+        f"{_ROW} WHERE coalesce(ended, heartbeat) < ? AND (? IS NULL OR run_id = ?) ORDER BY started",
+        (before, run_id, run_id),
     ).fetchall()
     return [row.run_id for row in (_row(found, now) for found in rows) if row.state != "running"]

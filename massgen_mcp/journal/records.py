@@ -102,6 +102,10 @@ class RunRow:
     """US dollars of its replies so far, as far as prices are known; once it is finished, its total."""
     user: str = ""
     """Whose run it is, where several share a server; empty: the operator's own."""
+    digest: str = ""
+    """What was asked, as its caller digests it: a run that is asked the same again has the same one."""
+    delivered: bool = False
+    """Whether its result has been handed to a caller."""
 
 
 class RunLog(Protocol):
@@ -126,6 +130,7 @@ class RunLog(Protocol):
 
         Raises:
             JournalError: it could not be written.
+            RunTaken: another process has taken the run over; nothing of this pen's is written any more.
         """
         ...
 
@@ -134,11 +139,21 @@ class RunLog(Protocol):
         ...
 
     async def cancel_requested(self) -> str | None:
-        """The reason some process gave for stopping this run; None while nobody asked."""
+        """The reason some process gave for stopping this run; None while nobody asked.
+
+        A run that another process has taken over is to stop here, too.
+        """
         ...
 
     async def wait_cancel(self) -> str:
-        """Wait until some process asks to stop this run, and return its reason."""
+        """Wait until some process asks to stop this run or takes it over, and return the reason."""
+        ...
+
+    async def leave(self) -> None:
+        """Let go of the run unfinished: it shows as interrupted, and any process may take it over.
+
+        Nothing happens where it is finished, was taken over, or its journal is closed.
+        """
         ...
 
 
@@ -146,9 +161,58 @@ class Journal(Protocol):
     """A store of runs. One per state folder, shared by processes."""
 
     async def begin(
-        self, run_id: str, *, question: str, team: str, body: Mapping[str, Any], user: str = ""
+        self,
+        run_id: str,
+        *,
+        question: str,
+        team: str,
+        body: Mapping[str, Any],
+        user: str = "",
+        digest: str = "",
     ) -> RunLog:
-        """Create a run of a user's: its row and its `RunStarted` record with `body`."""
+        """Create a run of a user's: its row and its `RunStarted` record with `body`.
+
+        `digest` tells what was asked, for `same`; one without it is never found there.
+        """
+        ...
+
+    async def take_over(self, run_id: str, *, body: Mapping[str, Any]) -> RunLog:
+        """Become the driver of an interrupted run, with a `Notice` record of `body` that says so.
+
+        Of several that try at once one succeeds. A wish to stop the run from before is forgotten. Whoever
+        drove it, and was only asleep, can't write to it any more.
+
+        Raises:
+            RunNotFound: no such run.
+            RunTaken: it is driven, and its driver lives.
+            RunOver: it is finished.
+            JournalError: it could not be written, or `body` is not JSON.
+        """
+        ...
+
+    async def same(self, digest: str, *, user: str | None = None) -> RunRow | None:
+        """The newest run of that digest that can serve a caller who asks the same, if there is one.
+
+        That is one which is driven and which nobody wants stopped, or one which ended with an answer
+        (`completed`, `partial`) that was not delivered. Of one user's runs; None: of the operator's own.
+        """
+        ...
+
+    async def deliver(self, run_id: str) -> None:
+        """Keep that a run's result has been handed to a caller. It may be said again.
+
+        Raises:
+            RunNotFound: no such run.
+        """
+        ...
+
+    async def interrupted(
+        self, *, since: float, limit: int = 100, user: str | None = None
+    ) -> Sequence[RunRow]:
+        """The interrupted runs whose heart beat after `since`, oldest first, for going on with them.
+
+        Those that somebody wants stopped are left out. With `user` those of one user; else everybody's.
+        """
         ...
 
     async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[Record]:
@@ -191,6 +255,8 @@ class Journal(Protocol):
 
     async def request_cancel(self, run_id: str, reason: str) -> None:
         """Ask the owner to stop; it sees this within a second.
+
+        An interrupted run that somebody wants stopped is not gone on with by itself.
 
         Raises:
             RunNotFound: no such run.

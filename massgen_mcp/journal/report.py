@@ -113,6 +113,12 @@ def _costs(summary: RunSummary) -> str:
         total += (
             f" {calls} {what}, reserved at {_count(summary.open_tokens, 'token')}, ${summary.open_usd:.4f}."
         )
+    if summary.lost_calls:
+        calls = _count(summary.lost_calls, "request")
+        total += (
+            f" {calls} lost when the run was interrupted, reserved at "
+            f"{_count(summary.lost_tokens, 'token')}, ${summary.lost_usd:.4f}."
+        )
     failures = _list(f"{_line(agent.id)}: {_line(agent.error)}" for agent in summary.agents if agent.error)
     return "\n\n".join(part for part in ("\n".join(rows), failures, total) if part)
 

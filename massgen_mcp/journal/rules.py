@@ -6,18 +6,41 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
-from massgen_mcp.errors import JournalError, RunNotFound
+from massgen_mcp.errors import JournalError, RunNotFound, RunOver, RunTaken
 from massgen_mcp.journal.codec import Redact
 from massgen_mcp.journal.records import Kind, RunState
 from massgen_mcp.text import shorten
 
-__all__ = ["DAY", "TAIL", "already_there", "cost_of", "final_state", "finished", "headline", "not_found"]
+__all__ = [
+    "ANSWERED",
+    "DAY",
+    "DELETED",
+    "TAIL",
+    "TAKEN",
+    "already_there",
+    "cost_of",
+    "driven",
+    "final_state",
+    "finished",
+    "headline",
+    "left",
+    "lost",
+    "not_found",
+    "over",
+]
 
 DAY = 86_400.0
 """Seconds."""
 
 TAIL = 2_000
 """Characters of an agent's activity that are kept: its end."""
+
+ANSWERED: frozenset[RunState] = frozenset({"completed", "partial"})
+"""How a run with an answer ends."""
+
+TAKEN = "another process has taken this run over"
+DELETED = "this run was deleted"
+"""Why a driver has to stop at once."""
 
 _HEADLINE = 200
 _FINAL = frozenset(get_args(RunState)) - {"running", "interrupted"}
@@ -62,3 +85,28 @@ def finished(run_id: str) -> JournalError:
 def not_found(run_id: str) -> RunNotFound:
     """Why a run can't be read."""
     return RunNotFound(f"There is no run {run_id!r}. `massgen-mcp runs list` shows those there are.")
+
+
+def left(run_id: str) -> JournalError:
+    """Why a record can't be written by a pen that let go."""
+    return JournalError(f"Run {run_id!r} was let go of; take it over to write to it.")
+
+
+def lost(run_id: str, pid: int, host: str) -> RunTaken:
+    """Why a record can't be written by a pen that lost its run."""
+    return RunTaken(
+        f"Run {run_id} was taken over by process {pid} on {host}; nothing more is written to it from here."
+    )
+
+
+def driven(run_id: str, pid: int, host: str) -> RunTaken:
+    """Why a run can't be taken over: it is alive."""
+    return RunTaken(
+        f"Run {run_id} is driven by process {pid} on {host} and alive; wait for it with get_run, or stop it "
+        "with cancel_run."
+    )
+
+
+def over(run_id: str, state: str) -> RunOver:
+    """Why a run can't be taken over: it is finished."""
+    return RunOver(f"Run {run_id} is over ({state}): get_run returns its result.")

@@ -87,6 +87,12 @@ MIGRATIONS: Sequence[Migration] = (
     """,
     _costs_into_rows,
     "ALTER TABLE runs ADD COLUMN user_name TEXT NOT NULL DEFAULT ''",
+    """
+    ALTER TABLE runs ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    ALTER TABLE runs ADD COLUMN delivered INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX runs_by_digest ON runs (digest) WHERE digest != ''
+    """,
 )
 """In order; a file's version is how many of them it has seen. Never edited, only added to."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,18 @@ import anyio
 from massgen_mcp.clock import Clock, SystemClock
 from massgen_mcp.errors import JournalError
 from massgen_mcp.journal import queries, rules
-from massgen_mcp.journal.codec import Redact, decode, encode, untouched
+from massgen_mcp.journal.codec import Redact, encode, untouched
 from massgen_mcp.journal.folder import FILE, prepare
+from massgen_mcp.journal.lease import take_over
 from massgen_mcp.journal.owner import this_process
+from massgen_mcp.journal.pen import SqliteRunLog
 from massgen_mcp.journal.reader import Reader
-from massgen_mcp.journal.records import DURABLE, Kind, Record, RunRow
+from massgen_mcp.journal.records import Kind, Record, RunRow
 from massgen_mcp.journal.schema import connect_writer
-from massgen_mcp.journal.watch import OpenRun, Watch
+from massgen_mcp.journal.watch import Watch
 from massgen_mcp.journal.writer import Writer
 
-__all__ = ["SqliteJournal", "SqliteRunLog", "open_journal"]
+__all__ = ["SqliteJournal", "open_journal"]
 
 _CLOSING = 1.0
 """Seconds that closing may take."""
@@ -81,34 +83,71 @@ class SqliteJournal:
         return self._writer.transactions
 
     async def begin(
-        self, run_id: str, *, question: str, team: str, body: Mapping[str, Any], user: str = ""
+        self,
+        run_id: str,
+        *,
+        question: str,
+        team: str,
+        body: Mapping[str, Any],
+        user: str = "",
+        digest: str = "",
     ) -> SqliteRunLog:
         """Create a run of a user's: its row and its `RunStarted` record with `body`.
 
         Raises:
             JournalError: it could not be written, or there is such a run.
         """
-        log = SqliteRunLog(
-            run_id, writer=self._writer, watch=self._watch, clock=self._clock, redact=self._redact
-        )
-        draft = queries.Draft(
-            run_id=run_id, at=float(self._clock.now()), kind="RunStarted", text=encode(body, self._redact)
-        )
+        draft = self._draft(run_id, "RunStarted", body)
         headline, team = rules.headline(question, self._redact), self._redact(team)
 
-        def insert(connection: sqlite3.Connection) -> int:
+        def insert(connection: sqlite3.Connection, lease: int) -> tuple[int, int]:
             self._refuse_removed()
             return queries.insert_run(
-                connection, draft, question=headline, team=team, owner=self._owner, user=user
+                connection,
+                draft,
+                question=headline,
+                team=team,
+                owner=self._owner,
+                lease=lease,
+                user=user,
+                digest=digest,
             )
 
-        try:
-            await self._writer.do(partial(log.create, insert=insert), done=log.created)
-        except anyio.get_cancelled_exc_class():
-            # A run without a pen would look alive for as long as this process lives.
-            self._writer.soon(log.leave, done=log.left)
-            raise
+        log = self._pen(run_id)
+        await log.open(insert)
         return log
+
+    async def take_over(self, run_id: str, *, body: Mapping[str, Any]) -> SqliteRunLog:
+        """Become the driver of an interrupted run, with a `Notice` record of `body` that says so.
+
+        Of several that try at once one succeeds. A wish to stop the run from before is forgotten. Whoever
+        drove it, and was only asleep, can't write to it any more.
+
+        Raises:
+            RunNotFound: no such run.
+            RunTaken: it is driven, and its driver lives.
+            RunOver: it is finished.
+            JournalError: it could not be written, or `body` is not JSON.
+        """
+        draft = self._draft(run_id, "Notice", body)
+
+        def take(connection: sqlite3.Connection, lease: int) -> tuple[int, int]:
+            self._refuse_removed()
+            return take_over(connection, draft, owner=self._owner, lease=lease)
+
+        log = self._pen(run_id)
+        await log.open(take)
+        return log
+
+    def _draft(self, run_id: str, kind: Kind, body: Mapping[str, Any]) -> queries.Draft:
+        return queries.Draft(
+            run_id=run_id, at=float(self._clock.now()), kind=kind, text=encode(body, self._redact)
+        )
+
+    def _pen(self, run_id: str) -> SqliteRunLog:
+        return SqliteRunLog(
+            run_id, writer=self._writer, watch=self._watch, clock=self._clock, redact=self._redact
+        )
 
     def _refuse_removed(self) -> None:
         if not self.path.exists():
@@ -141,6 +180,36 @@ class SqliteJournal:
         look = partial(queries.read_rows, limit=limit, before=before, user=user, now=self._clock.now())
         return await self._reader.do(look)
 
+    async def same(self, digest: str, *, user: str | None = None) -> RunRow | None:
+        """The newest run of that digest that can serve a caller who asks the same, if there is one.
+
+        That is one which is driven and which nobody wants stopped, or one which ended with an answer that was
+        not delivered. Of one user's runs; None: of the operator's own.
+        """
+        return await self._reader.do(
+            partial(queries.same, digest=digest, user=user or "", now=self._clock.now())
+        )
+
+    async def deliver(self, run_id: str) -> None:
+        """Keep that a run's result has been handed to a caller. It may be said again.
+
+        Raises:
+            RunNotFound: no such run.
+        """
+        await self._writer.do(partial(queries.deliver, run_id=run_id))
+
+    async def interrupted(
+        self, *, since: float, limit: int = 100, user: str | None = None
+    ) -> Sequence[RunRow]:
+        """The interrupted runs whose heart beat after `since`, oldest first, for going on with them.
+
+        Those that somebody wants stopped are left out.
+        """
+        now = self._clock.now()
+        return await self._reader.do(
+            partial(queries.interrupted, since=since, limit=limit, user=user, now=now)
+        )
+
     async def spent(self, since: float, *, user: str | None = None) -> float:
         """US dollars of all runs begun since then, whoever drove them."""
         return await self._reader.do(partial(queries.spent, since=since, user=user))
@@ -155,6 +224,8 @@ class SqliteJournal:
 
     async def request_cancel(self, run_id: str, reason: str) -> None:
         """Ask the owner to stop; it sees this within a second. The first reason stays.
+
+        An interrupted run that somebody wants stopped is not gone on with by itself.
 
         Raises:
             RunNotFound: no such run.
@@ -172,7 +243,8 @@ class SqliteJournal:
         before = now - older_than_days * rules.DAY
         # One transaction each: other processes' records go between.
         found = await self._reader.do(partial(queries.expired, before=before, now=now))
-        deleted = [run for run in found if await self._writer.do(partial(queries.delete_run, run_id=run))]
+        delete = partial(queries.delete_run, before=before, now=now)
+        deleted = [run for run in found if await self._writer.do(partial(delete, run_id=run))]
         while await self._writer.do(partial(queries.release_pages, count=_PAGES), alone=True):
             pass
         await self._writer.empty_log()
@@ -192,93 +264,3 @@ class SqliteJournal:
             f"{self.path} could not be closed within {_CLOSING:g} s: another process keeps it locked, or the "
             "disk does not answer. What was acknowledged is safe."
         )
-
-
-class SqliteRunLog:
-    """The pen for one run."""
-
-    def __init__(self, run_id: str, *, writer: Writer, watch: Watch, clock: Clock, redact: Redact) -> None:
-        self._run_id = run_id
-        self._run = OpenRun(self._stop_soon)
-        self._writer = writer
-        self._watch = watch
-        self._clock = clock
-        self._redact = redact
-        self._reason: str | None = None
-        self._stopping = anyio.Event()
-
-    @property
-    def run_id(self) -> str:
-        """The run written to."""
-        return self._run_id
-
-    async def append(
-        self,
-        kind: Kind,
-        body: Mapping[str, Any],
-        *,
-        turn: int | None = None,
-        call: int | None = None,
-    ) -> Record:
-        """Write one record; it is in the log when this returns, as every reader will see it.
-
-        `CallReplied`, `AnswerGiven` and `Finished` survive power loss from then on, all others a kill -9. One
-        whose waiter is cancelled is written all the same. `Finished` is the last.
-
-        Raises:
-            JournalError: it could not be written, or the run is finished.
-        """
-        text = encode(body, self._redact)
-        at = float(self._clock.now())
-        cost = rules.cost_of(kind, body)
-        draft = queries.Draft(
-            run_id=self._run_id, at=at, kind=kind, text=text, turn=turn, call=call, cost=cost
-        )
-        if kind == "Finished":
-            state = rules.final_state(body)
-            finish = partial(self._watch.finish, run=self._run, draft=draft, state=state)
-            seq = await self._writer.do(finish, durable=True, done=self.left)
-        else:
-            write = partial(self._watch.write, run=self._run, draft=draft)
-            seq = await self._writer.do(write, durable=kind in DURABLE)
-        return Record(run_id=self._run_id, seq=seq, at=at, kind=kind, body=decode(text), turn=turn, call=call)
-
-    async def activity(self, agent: str, tail: str) -> None:
-        """Show other processes what an agent is doing now: the newest, twice a second, and not logged."""
-        self._run.tails[agent] = tail
-
-    async def cancel_requested(self) -> str | None:
-        """The reason some process gave for stopping this run; None while nobody asked."""
-        return self._reason
-
-    async def wait_cancel(self) -> str:
-        """Wait until some process asks to stop this run, and return its reason."""
-        await self._stopping.wait()
-        return self._reason or ""
-
-    # Called by the journal, in the writer's thread.
-
-    def create(self, connection: sqlite3.Connection, *, insert: Callable[[sqlite3.Connection], int]) -> None:
-        """Write the run; it has a number once that is done, and none if it is refused."""
-        self._run.number = 0
-        self._run.number = insert(connection)
-
-    def created(self, _: object) -> None:
-        """The run is committed."""
-        self._run.last = 1
-        self._watch.open(self._run)
-
-    def leave(self, connection: sqlite3.Connection) -> None:
-        """Nobody will write to this run."""
-        queries.abandon(connection, [self._run.number])
-
-    def left(self, _: object) -> None:
-        """The run is over, and that is committed."""
-        self._watch.close(self._run.number)
-
-    def _stop_soon(self, reason: str) -> None:
-        self._writer.on_loop(self._stop, reason)
-
-    def _stop(self, reason: str) -> None:
-        self._reason = reason
-        self._stopping.set()

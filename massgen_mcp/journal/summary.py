@@ -9,9 +9,20 @@ from typing import Any, TypeVar, cast
 from massgen_mcp.journal.records import Record, RunState
 from massgen_mcp.usage import Usage
 
-__all__ = ["AgentSummary", "AnswerSummary", "RunSummary", "VoteSummary", "summarise", "usage_of"]
+__all__ = [
+    "RESUMED",
+    "AgentSummary",
+    "AnswerSummary",
+    "RunSummary",
+    "VoteSummary",
+    "summarise",
+    "usage_of",
+]
 
 T = TypeVar("T")
+
+RESUMED = "Resumed"
+"""The event of the notice with which a process goes on with a run that another one has left."""
 
 _USAGE_FIELDS = frozenset(part.name for part in fields(Usage))
 
@@ -99,6 +110,13 @@ class RunSummary:
     open_tokens: int = 0
     """What those were reserved at."""
     open_usd: float = 0.0
+    resumed: int = 0
+    """How many times the run went on after its process was gone."""
+    lost_calls: int = 0
+    """Model requests that were under way when it was, at each time; those were sent once more."""
+    lost_tokens: int = 0
+    """What those were reserved at."""
+    lost_usd: float = 0.0
     notices: tuple[Mapping[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
     result: Mapping[str, Any] | None = None
@@ -179,6 +197,8 @@ class _Fold:
         self._notices: list[Mapping[str, Any]] = []
         self._warnings: dict[str, None] = {}
         self._open: dict[tuple[str, int | None, int | None], list[Mapping[str, Any]]] = {}
+        self._resumed = 0
+        self._lost: list[Mapping[str, Any]] = []
         self._last = 0
 
     def take(self, record: Record) -> None:
@@ -200,7 +220,7 @@ class _Fold:
             case "VoteCast":
                 self._votes.append(self._vote(body))
             case "Notice":
-                self._notices.append(body)
+                self._notice(body)
             case "Finished":
                 self._end, self._ended = body, record.at
                 self._warn(body)
@@ -267,6 +287,17 @@ class _Fold:
         agent.seconds += _number(reply, "seconds", 0.0)
         self._warn(reply)
 
+    def _notice(self, body: Mapping[str, Any]) -> None:
+        self._notices.append(body)
+        if body.get("event") == RESUMED:
+            # What was under way then went with its process: nobody can tell its outcome any more.
+            self._resumed += 1
+            self._lost += self._unanswered()
+            self._open.clear()
+
+    def _unanswered(self) -> list[Mapping[str, Any]]:
+        return [body for begun in self._open.values() for body in begun]
+
     def _warn(self, body: Mapping[str, Any]) -> None:
         self._warnings |= dict.fromkeys(str(item) for item in _items(body.get("warnings")))
 
@@ -303,7 +334,7 @@ class _Fold:
         end = self._end or {}
         agents = tuple(agent.summary() for agent in self._agents.values())
         total = usage_of(end.get("usage"))
-        lost = [body for begun in self._open.values() for body in begun]
+        calls = self._unanswered()
         return RunSummary(
             run_id=self._run_id,
             state=state if self._end is None else cast("RunState", _text(end, "status") or "failed"),
@@ -323,9 +354,13 @@ class _Fold:
             rule=_text(end, "rule"),
             margin=_number(end, "margin", 0.0),
             usage=sum((agent.usage for agent in agents), Usage()) if total == Usage() else total,
-            open_calls=len(lost),
-            open_tokens=sum(_number(body, "reserved_tokens", 0) for body in lost),
-            open_usd=sum(_number(body, "reserved_usd", 0.0) for body in lost),
+            open_calls=len(calls),
+            open_tokens=int(_total(calls, "reserved_tokens")),
+            open_usd=_total(calls, "reserved_usd"),
+            resumed=self._resumed,
+            lost_calls=len(self._lost),
+            lost_tokens=int(_total(self._lost, "reserved_tokens")),
+            lost_usd=_total(self._lost, "reserved_usd"),
             notices=tuple(self._notices),
             warnings=tuple(self._warnings),
             result=_mapping(end["result"]) if "result" in end else None,
@@ -349,3 +384,7 @@ def _text(body: Mapping[str, Any], key: str) -> str:
 def _number(body: Mapping[str, Any], key: str, default: T) -> T:
     value = body.get(key)
     return cast("T", value) if isinstance(value, int | float) else default
+
+
+def _total(bodies: Iterable[Mapping[str, Any]], key: str) -> float:
+    return sum(_number(body, key, 0.0) for body in bodies)

@@ -1,4 +1,7 @@
-"""The runs that this process drives: their heartbeat, what their agents are doing, who wants them stopped."""
+"""The runs that this process drives: their heartbeat, what their agents are doing, who wants them stopped.
+
+And whether it still drives them: another process that found it gone may have taken a run over.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from massgen_mcp.clock import Clock
-from massgen_mcp.journal import queries, rules
+from massgen_mcp.errors import RunNotFound, RunTaken
+from massgen_mcp.journal import lease, queries, rules
 from massgen_mcp.journal.codec import Redact
+from massgen_mcp.journal.lease import Hold
 from massgen_mcp.journal.queries import Draft
 from massgen_mcp.journal.records import RunState
 from massgen_mcp.journal.schema import transaction
@@ -28,18 +33,24 @@ _SHOW = 0.5
 class OpenRun:
     """One run, as the writer's thread sees it."""
 
+    run_id: str
     cancelled: Callable[[str], None]
     """Told the reason, in the writer's thread, when the run is to stop."""
+    lease: int
+    """What it is held by."""
     number: int = 0
     """In the tables; 0 until the run is written."""
     last: int | None = None
     """The seq of its newest record; None when the tables have to be asked."""
-    finished: bool = False
-    """Nothing can follow."""
     tails: dict[str, str] = field(default_factory=dict[str, str])
     """The newest activity of each agent that has not been written. Filled by the event loop."""
     shown: dict[str, float] = field(default_factory=dict[str, float])
     """When each agent's activity was last written."""
+
+    @property
+    def hold(self) -> Hold:
+        """What every statement about it names."""
+        return Hold(self.number, self.lease)
 
 
 class Watch:
@@ -53,9 +64,9 @@ class Watch:
         self._version: int | None = None
 
     @property
-    def numbers(self) -> Sequence[int]:
+    def holds(self) -> Sequence[Hold]:
         """The open runs."""
-        return tuple(self._runs)
+        return tuple(run.hold for run in self._runs.values())
 
     def open(self, run: OpenRun) -> None:
         """Look after this run, whose row has just been written, from now on."""
@@ -68,10 +79,15 @@ class Watch:
         """Insert a run's next record. Returns its seq.
 
         Raises:
-            JournalError: the run is finished.
+            RunTaken: another process has taken the run over.
+            RunNotFound: the run was deleted.
+            JournalError: the run is finished, or was let go of.
         """
-        if run.finished:
-            raise rules.finished(draft.run_id)
+        try:
+            lease.check(connection, run.hold, run.run_id)
+        except (RunTaken, RunNotFound) as error:
+            self._lose(run, rules.TAKEN if isinstance(error, RunTaken) else rules.DELETED)
+            raise
         seq = 1 + (queries.last_seq(connection, run.number) if run.last is None else run.last)
         queries.insert_record(connection, run.number, seq, draft)
         run.last = seq
@@ -81,21 +97,27 @@ class Watch:
         """Insert a run's last record, and say so in its row. Returns its seq.
 
         Raises:
-            JournalError: the run is finished.
+            RunTaken: another process has taken the run over.
+            RunNotFound: the run was deleted.
+            JournalError: the run is finished, or was let go of.
         """
         seq = self.write(connection, run, draft)
         queries.finish_run(connection, run.number, state, draft)
-        run.finished = True
         return seq
 
     def rolled_back(self) -> None:
-        """What was just written is gone: numbers given to it are free again, and no open run is finished."""
+        """What was just written is gone: numbers given to it are free again."""
         for run in self._runs.values():
-            run.last, run.finished = None, False
+            run.last = None
 
-    def close(self, number: int) -> None:
-        """The run is over."""
-        self._runs.pop(number, None)
+    def close(self, run: OpenRun) -> None:
+        """The run is over, or driven by another pen."""
+        if self._runs.get(run.number) is run:
+            del self._runs[run.number]
+
+    def _lose(self, run: OpenRun, why: str) -> None:
+        self.close(run)
+        run.cancelled(why)
 
     def look_again(self) -> None:
         """This process has itself changed something: its own changes don't move the file's counter."""
@@ -116,21 +138,26 @@ class Watch:
         if not tails and not beat:
             return
         with transaction(connection):
-            queries.show_activity(connection, tails)
+            lease.show_activity(connection, tails)
             if beat:
-                queries.beat(connection, self._runs, self._clock.now())
+                lease.beat(connection, self.holds, self._clock.now())
         if beat:
             self._beaten = now
 
-    def _due(self, run: OpenRun, now: float) -> Sequence[tuple[int, str, str]]:
+    def _due(self, run: OpenRun, now: float) -> Sequence[tuple[Hold, str, str]]:
         due = [agent for agent in tuple(run.tails) if now - run.shown.get(agent, 0.0) >= _SHOW]
         run.shown.update(dict.fromkeys(due, now))
-        return [(run.number, agent, self._redact(run.tails.pop(agent))[-rules.TAIL :]) for agent in due]
+        return [(run.hold, agent, self._redact(run.tails.pop(agent))[-rules.TAIL :]) for agent in due]
 
     def _read(self, connection: sqlite3.Connection) -> None:
         version: int = connection.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
             return
         self._version = version
-        for number, reason in queries.cancel_reasons(connection, self._runs).items():
-            self._runs[number].cancelled(reason)
+        found = lease.standing(connection, self._runs)
+        for run in tuple(self._runs.values()):
+            holder, reason = found.get(run.run_id, (None, None))
+            if holder != run.lease:
+                self._lose(run, rules.DELETED if holder is None else rules.TAKEN)
+            elif reason is not None:
+                run.cancelled(reason)

@@ -13,7 +13,7 @@ from threading import Thread
 from typing import TypeVar
 
 from massgen_mcp.errors import JournalError, MassgenError
-from massgen_mcp.journal import queries
+from massgen_mcp.journal import lease
 from massgen_mcp.journal.folder import explain
 from massgen_mcp.journal.jobs import Job, Outcome, Post
 from massgen_mcp.journal.schema import transaction
@@ -47,6 +47,11 @@ class Writer:
         self.transactions = 0
         """Transactions with jobs in them that were committed."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._post.closed
+
     async def start(self) -> None:
         """Open the file.
 
@@ -76,8 +81,8 @@ class Writer:
         """Run `work` and return its result once it is committed: to the disk if `durable`.
 
         Raises:
-            JournalError: it could not be written, or `work` says so.
-            RunNotFound: `work` says so.
+            JournalError: it could not be written.
+            MassgenError: `work` refuses; it has written nothing then.
         """
         return await self._post.send(work, durable=durable, alone=alone, done=done)
 
@@ -110,7 +115,7 @@ class Writer:
     # What follows runs in the thread.
 
     def _leave(self, connection: sqlite3.Connection) -> None:
-        queries.abandon(connection, self._watch.numbers)
+        lease.abandon(connection, self._watch.holds)
 
     def _main(self) -> None:
         try:
@@ -138,7 +143,7 @@ class Writer:
     def _serve(self, connection: sqlite3.Connection) -> None:
         next_tick = 0.0
         while True:
-            watching = bool(self._watch.numbers)
+            watching = bool(self._watch.holds)
             jobs = self._post.take(max(0.0, next_tick - time.monotonic()) if watching else None)
             self._work(connection, [job for job in jobs if job is not None])
             if None in jobs:
@@ -171,28 +176,28 @@ class Writer:
 
     def _run_together(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[Outcome]:
         try:
-            results = self._commit(connection, jobs)
+            outcomes = self._commit(connection, jobs)
         except Exception as error:  # noqa: BLE001 - it belongs to the one who waits
             if len(jobs) == 1 or _is_busy(error):
                 return [Outcome(job, error=self._told(error)) for job in jobs]
             # One job's failure is not the others': each gets a transaction of its own.
             return [outcome for job in jobs for outcome in self._run_together(connection, (job,))]
-        for job, result in zip(jobs, results, strict=True):
-            if job.done is not None:
-                job.done(result)
-        return [Outcome(job, result) for job, result in zip(jobs, results, strict=True)]
+        for outcome in outcomes:
+            if outcome.error is None and outcome.job.done is not None:
+                outcome.job.done(outcome.result)
+        return outcomes
 
-    def _commit(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[object]:
+    def _commit(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[Outcome]:
         self._sync(connection, full=any(job.durable for job in jobs))
         try:
             with transaction(connection):
-                results = [job.work(connection) for job in jobs]
+                outcomes = [_attempt(job, connection) for job in jobs]
         except Exception:
             self._watch.rolled_back()
             raise
         self.transactions += 1
         self._unchecked += 1
-        return results
+        return outcomes
 
     def _sync(self, connection: sqlite3.Connection, *, full: bool) -> None:
         if full != self._full:
@@ -236,6 +241,14 @@ class Writer:
             told = JournalError(f"The journal's writer failed: {type(error).__name__}: {error}.")
         told.__cause__ = error
         return told
+
+
+def _attempt(job: Job, connection: sqlite3.Connection) -> Outcome:
+    """What became of one job of a transaction: one that refuses has written nothing, so the others go on."""
+    try:
+        return Outcome(job, job.work(connection))
+    except MassgenError as error:
+        return Outcome(job, error=error)
 
 
 def _nothing(_: sqlite3.Connection) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from massgen_mcp.workspace.areas import Area, Areas
+from massgen_mcp.workspace.beneath import PathRefused
+from massgen_mcp.workspace.kept_folder import KeptFolder
 from massgen_mcp.workspace.names import shown
 from massgen_mcp.workspace.snapshots import Change, Limits, Note, Snapshot, Snapshots
 from massgen_mcp.workspace.taking import OBEYED
 
-__all__ = ["Applied", "Baseline", "applied", "baseline"]
+__all__ = ["Applied", "Baseline", "applied", "baseline", "keep_baseline", "load_baseline"]
 
 LIMITS = Limits(obeyed=False)
+_VERSION = 1
+"""Of what is kept of a baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,8 @@ class Baseline:
     snapshots: tuple[tuple[str, str], ...] = ()
     guarded: tuple[Path, ...] = ()
     """Settings and instructions found there: read-only for programs, too."""
+    late: bool = False
+    """Taken anew, since the one from before the turn was lost: what was changed before it is not shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,53 @@ def baseline(areas: Areas, snapshots: Snapshots) -> Baseline:
         found.append((area.prefix, snapshot.id))
         guarded += [area.host / note.path for note in _obeyed(area, snapshot)]
     return Baseline(tuple(found), tuple(guarded))
+
+
+def keep_baseline(before: Baseline, areas: Areas, kept: KeptFolder, label: str) -> None:
+    """Have a baseline outlive this process, for the agent of that label.
+
+    Raises:
+        OSError: the disk is full, or fails.
+    """
+    value = {
+        "version": _VERSION,
+        "snapshots": [list(pair) for pair in before.snapshots],
+        "guarded": [os.fspath(path) for path in before.guarded],
+        "late": before.late,
+        "folders": _folders(areas),
+    }
+    kept.write(_named_for(label), json.dumps(value).encode())
+
+
+def load_baseline(areas: Areas, snapshots: Snapshots, kept: KeptFolder, label: str) -> Baseline | None:
+    """The baseline that was kept for that agent; None where there is none.
+
+    Raises:
+        PathRefused: it is damaged, or of other folders than these.
+    """
+    data = kept.read(_named_for(label))
+    if data is None:
+        return None
+    value: dict[str, Any] = json.loads(data)
+    if value["version"] != _VERSION:
+        raise PathRefused("another version of this program kept what was there.", "text")
+    if value["folders"] != _folders(areas):
+        raise PathRefused("the team file shows other folders of the project than before.", "missing")
+    found = tuple((str(prefix), str(snapshot)) for prefix, snapshot in value["snapshots"])
+    for _, snapshot in found:
+        snapshots.get(snapshot)
+    # What is there no more can't be shown read-only to programs.
+    guarded = tuple(path for path in map(Path, value["guarded"]) if os.path.lexists(path))
+    return Baseline(found, guarded, late=value["late"])
+
+
+def _named_for(label: str) -> str:
+    return f"baseline-{label}"
+
+
+def _folders(areas: Areas) -> list[list[str]]:
+    """What of the project can be written, by the name and the place of each."""
+    return [[area.prefix, os.fspath(area.host), area.only] for area in _writable(areas)]
 
 
 def _writable(areas: Areas) -> Iterator[Area]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 
 from massgen_mcp.workspace.beneath import PART, put
 from massgen_mcp.workspace.objects import Objects, Stored
 from massgen_mcp.workspace.taking import Index, Signature, signature
-from massgen_mcp.workspace.trees import Entry, entries, remove
+from massgen_mcp.workspace.trees import Entry, entries, remove, writable
 from massgen_mcp.workspace.versions import load_folder
 
 __all__ = ["lay_out", "make_like"]
@@ -105,13 +104,8 @@ def _make_like(
     for name, inner in content.folders.items():
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o755, dir_fd=folder)
-        descriptor = os.open(name, _FOLDER, dir_fd=folder)
-        try:
-            if os.fstat(descriptor).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-                os.fchmod(descriptor, 0o755)
+        with writable(name, folder) as descriptor:
             _make_like(objects, inner, descriptor, (*parts, name), known, noted, index)
-        finally:
-            os.close(descriptor)
 
 
 def _as_known(entry: Entry | None, known: tuple[Signature, Stored] | None, name: str) -> bool:

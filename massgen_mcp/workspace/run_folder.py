@@ -1,20 +1,23 @@
 """The folders of one run below the state folder: private, named by us, removed as a whole.
 
-Everything below `runs/` is written by agents: nothing there is ever read as settings, now or later.
+Everything below `runs/` is written by agents: nothing there is ever read as settings, now or later. What must
+be trusted after a crash is kept beside it.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.workspace.beneath import PART, PathRefused, Root, explained
+from massgen_mcp.workspace.kept_folder import KeptFolder
 from massgen_mcp.workspace.names import check_new_name, split
 from massgen_mcp.workspace.snapshots import Snapshots
-from massgen_mcp.workspace.trees import make_folders, names_in, remove
+from massgen_mcp.workspace.trees import make_folders, names_in, remove, remove_parts
 
 __all__ = ["RUNS", "RunFolder", "agent_writable", "old_folders", "sweep"]
 
@@ -54,6 +57,8 @@ class RunFolder:
                 "name",
             )
         self.path = state / RUNS / run_id
+        self.kept = KeptFolder(state, run_id)
+        """What no agent can reach."""
         try:
             for folder in (state, state / RUNS, self.path):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -131,6 +136,38 @@ class RunFolder:
         """
         return {label: self.show(label, snapshot) for label, snapshot in snapshots.items() if snapshot}
 
+    def tidy(self) -> None:
+        """Remove what a process that died has left half done. Only for who alone drives the run.
+
+        Workspaces stay as they were left. What is laid out to be looked at is laid out anew from snapshots.
+
+        Raises:
+            PathRefused: something can't be removed.
+            OSError: the disk fails.
+        """
+        self.kept.tidy()
+        remove_parts(self._root.fd)
+        with self._root.in_folder(self._temporary) as shown:
+            for name in names_in(shown):
+                remove(shown, name)
+
+    @staticmethod
+    @contextmanager
+    def snapshots_of(state: Path, run_id: str, storage: str = "snapshots") -> Generator[Snapshots]:
+        """Borrow the snapshots of another run, to read them.
+
+        Raises:
+            PathRefused: they are not there (any more).
+        """
+        folder = (state / RUNS / _checked(run_id)).joinpath(*_inside(storage))
+        if not (folder / "manifests").is_dir():
+            raise PathRefused(f"The files of run {run_id} are not here any more.", "missing")
+        snapshots = Snapshots(folder)
+        try:
+            yield snapshots
+        finally:
+            snapshots.close()
+
     def close(self) -> None:
         """Let go of the folders; they stay."""
         self.snapshots.close()
@@ -138,13 +175,14 @@ class RunFolder:
 
     @staticmethod
     def remove(state: Path, run_id: str) -> None:
-        """Remove a run's folder with all that is in it, never following a link. One that isn't there is fine.
+        """Remove a run's folders with all that is in them, never following a link; what isn't there is fine.
 
         Raises:
             PathRefused: something can't be removed.
         """
         if not _NAME.fullmatch(run_id):
             raise PathRefused(f"{run_id[:60]!r} is no name of a run.", "name")
+        KeptFolder.remove(state, run_id)
         if not (state / RUNS).is_dir():
             return
         root = Root.at(state / RUNS)
@@ -163,6 +201,7 @@ class RunFolder:
 
 def sweep(state: Path) -> None:
     """Remove what a removal that was cut short has left."""
+    KeptFolder.sweep(state)
     if not (state / RUNS).is_dir():
         return
     root = Root.at(state / RUNS)
@@ -176,15 +215,14 @@ def sweep(state: Path) -> None:
 
 def old_folders(state: Path, before: float) -> list[str]:
     """The runs whose folders were last changed before that moment, in seconds since the epoch."""
-    if not (state / RUNS).is_dir():
-        return []
-    found: list[str] = []
-    with os.scandir(state / RUNS) as entries:
-        for entry in entries:
-            is_run = _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
-            if is_run and entry.stat(follow_symlinks=False).st_mtime < before:
-                found.append(entry.name)
-    return sorted(found)
+    changed = KeptFolder.changed(state)
+    if (state / RUNS).is_dir():
+        with os.scandir(state / RUNS) as entries:
+            for entry in entries:
+                if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                    moment = entry.stat(follow_symlinks=False).st_mtime
+                    changed[entry.name] = max(moment, changed.get(entry.name, moment))
+    return sorted(run_id for run_id, moment in changed.items() if moment < before)
 
 
 def agent_writable(state: Path, path: Path) -> bool:

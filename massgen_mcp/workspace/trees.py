@@ -24,7 +24,9 @@ __all__ = [
     "pieces",
     "read_all",
     "remove",
+    "remove_parts",
     "walk",
+    "writable",
 ]
 
 _FOLDER: int = (
@@ -273,7 +275,7 @@ def remove(folder: int, name: str, *, spare: frozenset[int] = frozenset()) -> No
         if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=folder)
             return
-        with _writable(name, folder) as top:
+        with writable(name, folder) as top:
             while _emptied(top, top, 0, spare):
                 pass
         os.rmdir(name, dir_fd=folder)
@@ -281,6 +283,22 @@ def remove(folder: int, name: str, *, spare: frozenset[int] = frozenset()) -> No
         return
     except OSError as error:
         raise explained(error, name) from error
+
+
+def remove_parts(folder: int, depth: int = 0) -> None:
+    """Remove our files on their way below an open folder, where nobody writes any more.
+
+    One that can't be removed stays: it is never shown and never kept.
+    """
+    with os.scandir(folder) as inside:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in inside]
+    for name, is_folder in found:
+        with contextlib.suppress(PathRefused, OSError):
+            if name.startswith(PART):
+                remove(folder, name)
+            elif is_folder and depth < _OPEN_AT_ONCE:
+                with _opened(name, folder) as inner:
+                    remove_parts(inner, depth + 1)
 
 
 def _emptied(folder: int, top: int, depth: int, spare: frozenset[int]) -> bool:
@@ -298,7 +316,7 @@ def _emptied(folder: int, top: int, depth: int, spare: frozenset[int]) -> bool:
             brought = f"{PART}{secrets.token_hex(8)}"
             os.rename(name, brought, src_dir_fd=folder, dst_dir_fd=top)
         else:
-            with _writable(name, folder) as inner:
+            with writable(name, folder) as inner:
                 again |= _emptied(inner, top, depth + 1, spare)
             os.rmdir(name, dir_fd=folder)
     return again
@@ -317,8 +335,8 @@ def _let_in(name: str, folder: int) -> None:
 
 
 @contextlib.contextmanager
-def _writable(name: str, folder: int) -> Generator[int]:
-    """A folder that can be emptied, whatever its mode was."""
+def writable(name: str, folder: int) -> Generator[int]:
+    """Borrow a descriptor of a folder that its owner can read and change from now on, whatever its mode."""
     try:
         descriptor = os.open(name, _FOLDER, dir_fd=folder)
     except PermissionError:  # not readable by its owner

@@ -33,6 +33,11 @@ class Other:
         with anyio.fail_after(10):
             return (await self._lines.receive_until(b"\n", 1000)).decode()
 
+    async def tell(self) -> None:
+        """Write it a line."""
+        assert self.process.stdin is not None
+        await self.process.stdin.send(b"\n")
+
     async def kill(self) -> list[str]:
         """What `kill -9` does. Returns the whole lines that it had printed."""
         self.process.kill()

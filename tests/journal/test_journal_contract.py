@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import anyio
 import pytest
 
-from massgen_mcp.errors import JournalError, RunNotFound
-from massgen_mcp.journal import Journal, MemoryJournal, Record, RunLog, RunRow, open_journal
+from massgen_mcp.errors import JournalError, RunNotFound, RunOver, RunTaken
+from massgen_mcp.journal import Journal, Kind, MemoryJournal, Record, RunLog, RunRow, open_journal
 from massgen_mcp.secrets import Secrets
 
 pytestmark = pytest.mark.anyio
@@ -178,6 +178,8 @@ async def test_an_unknown_run_is_not_found(journal: Journal) -> None:
         journal.row("r9"),
         journal.activities("r9"),
         journal.request_cancel("r9", "enough"),
+        journal.take_over("r9", body={}),
+        journal.deliver("r9"),
     ):
         with pytest.raises(RunNotFound, match="'r9'"):
             await ask
@@ -347,3 +349,216 @@ async def test_a_users_runs_and_what_they_cost_can_be_had_alone(journal: Journal
         0,
         15,
     ]
+
+
+# Going on with a run.
+
+
+async def test_a_run_that_was_let_go_of_is_taken_over_where_it_stopped(
+    journal: Journal, clock: MovingClock, secrets: Secrets
+) -> None:
+    del secrets
+    log = await begin(journal)
+    await log.append("CallReplied", {"usage": {"cost_usd": 0.25}}, turn=1, call=1)
+    await log.leave()
+    assert (await journal.row("r1")).state == "interrupted"
+    clock.time += 60
+
+    again = await journal.take_over("r1", body={"event": "Resumed", "why": "correct-horse-battery"})
+
+    row = await journal.row("r1")
+    assert (again.run_id, row.state, row.ended, row.heartbeat) == ("r1", "running", None, clock.time)
+    notice = (await journal.read("r1"))[2]
+    assert (notice.seq, notice.kind, notice.at) == (3, "Notice", clock.time)
+    assert notice.body == {"event": "Resumed", "why": "[API_KEY]"}
+    assert (await again.append("CallReplied", {"usage": {"cost_usd": 0.5}}, turn=1, call=2)).seq == 4
+    assert (await journal.row("r1")).cost_usd == 0.75
+    await again.append("Finished", {"status": "completed", "usage": {"cost_usd": 0.8}})
+    row = await journal.row("r1")
+    assert (row.state, row.cost_usd, row.started, row.ended) == (
+        "completed",
+        0.8,
+        clock.time - 60,
+        clock.time,
+    )
+
+
+async def test_a_pen_that_let_go_or_lost_its_run_writes_nothing(journal: Journal, until: Until) -> None:
+    log = await begin(journal)
+    await log.leave()
+    await log.leave()
+    with pytest.raises(JournalError, match="'r1' was let go of"):
+        await log.append("Notice", {})
+    assert await journal.activities("r1") == {}
+    again = await journal.take_over("r1", body={})
+    kinds: tuple[Kind, ...] = ("Notice", "CallReplied", "Finished")
+    for kind in kinds:
+        with pytest.raises(RunTaken, match="r1 was taken over by process"):
+            await log.append(kind, {"status": "failed"})
+    await log.activity("old", "still here")
+    await log.leave()
+    await again.activity("new", "at work")
+
+    async def shown() -> bool:
+        return bool(await journal.activities("r1"))
+
+    await until(shown)
+    assert await journal.activities("r1") == {"new": "at work"}
+    assert (await journal.row("r1")).state == "running"
+    assert len(await journal.read("r1")) == 2
+    with anyio.fail_after(1):
+        assert await log.wait_cancel() == "another process has taken this run over"
+    assert await log.cancel_requested() == "another process has taken this run over"
+    assert await again.cancel_requested() is None
+
+
+async def test_a_run_that_is_driven_is_not_taken_over(journal: Journal) -> None:
+    log = await begin(journal)
+    owner = (await journal.row("r1")).owner
+    assert owner is not None
+    words = rf"^Run r1 is driven by process {owner.pid} on {owner.host} and alive; wait for it with get_run"
+    with pytest.raises(RunTaken, match=words):
+        await journal.take_over("r1", body={})
+    assert (await log.append("Notice", {})).seq == 2
+
+
+@pytest.mark.parametrize("state", ["completed", "partial", "failed", "cancelled"])
+async def test_a_run_that_is_over_is_not_taken_over(journal: Journal, state: str) -> None:
+    log = await begin(journal)
+    await log.append("Finished", {"status": state})
+    await log.leave()
+    with pytest.raises(RunOver, match=rf"^Run r1 is over \({state}\): get_run returns its result\.$"):
+        await journal.take_over("r1", body={})
+    assert (await journal.row("r1")).state == state
+    assert len(await journal.read("r1")) == 2
+
+
+async def test_a_wish_to_stop_from_before_is_forgotten_and_a_new_one_is_heard(journal: Journal) -> None:
+    log = await begin(journal)
+    await journal.request_cancel("r1", "enough")
+    await log.leave()
+    again = await journal.take_over("r1", body={})
+    assert (await journal.row("r1")).cancel_requested is None
+    assert await again.cancel_requested() is None
+    await journal.request_cancel("r1", "really")
+    with anyio.fail_after(1):
+        assert await again.wait_cancel() == "really"
+
+
+async def test_a_take_over_whose_body_is_not_json_changes_nothing(journal: Journal) -> None:
+    await (await begin(journal)).leave()
+    with pytest.raises(JournalError, match="not a JSON value"):
+        await journal.take_over("r1", body={"value": object()})
+    assert (await journal.row("r1")).state == "interrupted"
+
+
+async def test_of_several_that_take_a_run_over_at_once_one_succeeds(journal: Journal) -> None:
+    await (await begin(journal)).leave()
+    taken: list[RunLog] = []
+    refused: list[RunTaken] = []
+
+    async def take() -> None:
+        try:
+            taken.append(await journal.take_over("r1", body={"event": "Resumed"}))
+        except RunTaken as error:
+            refused.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(take)
+    assert (len(taken), len(refused)) == (1, 7)
+    assert [record.kind for record in await journal.read("r1")] == ["RunStarted", "Notice"]
+    assert (await taken[0].append("Notice", {})).seq == 3
+
+
+async def test_interrupted_runs_are_listed_oldest_first(journal: Journal, clock: MovingClock) -> None:
+    async def leave(run_id: str, user: str = "") -> None:
+        log = await journal.begin(run_id, question="?", team="t", body={}, user=user)
+        clock.time += 10
+        await log.leave()
+
+    await leave("too old")
+    since = clock.time
+    clock.time += 10
+    await leave("r1")
+    await begin(journal, "driven")
+    await leave("r2", user="anna")
+    await (await begin(journal, "over")).append("Finished", {"status": "failed"})
+    await leave("to be stopped")
+    await journal.request_cancel("to be stopped", "never mind")
+    await leave("r3")
+
+    async def names(**where: Any) -> list[str]:
+        return [row.run_id for row in await journal.interrupted(since=since, **where)]
+
+    assert await names() == ["r1", "r2", "r3"]
+    assert await names(limit=2) == ["r1", "r2"]
+    assert await names(user="") == ["r1", "r3"]
+    assert await names(user="anna", limit=1) == ["r2"]
+    await journal.take_over("r1", body={})
+    assert await names() == ["r2", "r3"]
+    assert (await journal.row("to be stopped")).cancel_requested == "never mind"
+
+
+# Attaching.
+
+
+async def same(journal: Journal, digest: str = "#1", user: str | None = None) -> str | None:
+    row = await journal.same(digest, user=user)
+    return None if row is None else row.run_id
+
+
+async def ask(journal: Journal, run_id: str, digest: str = "#1", user: str = "") -> RunLog:
+    return await journal.begin(run_id, question="?", team="t", body={}, user=user, digest=digest)
+
+
+async def test_a_driven_run_is_found_by_its_digest(journal: Journal) -> None:
+    assert await same(journal) is None
+    await ask(journal, "other", "#2")
+    await ask(journal, "r1")
+    await ask(journal, "r2")
+    await begin(journal, "none")
+    assert await same(journal) == "r2"
+    assert await same(journal, "#2") == "other"
+    assert await same(journal, "") is None
+    assert (await journal.row("r1")).digest == "#1"
+    assert (await journal.row("none")).digest == ""
+    await journal.request_cancel("r2", "enough")
+    assert await same(journal) == "r1"
+
+
+@pytest.mark.parametrize(
+    ("state", "found"), [("completed", "r1"), ("partial", "r1"), ("failed", None), ("cancelled", None)]
+)
+async def test_an_answer_is_found_until_it_was_delivered(
+    journal: Journal, state: str, found: str | None
+) -> None:
+    await (await ask(journal, "r1")).append("Finished", {"status": state})
+    assert await same(journal) == found
+    assert not (await journal.row("r1")).delivered
+    await journal.deliver("r1")
+    await journal.deliver("r1")
+    assert (await journal.row("r1")).delivered
+    assert [row.delivered for row in await journal.rows()] == [True]
+    assert await same(journal) is None
+
+
+async def test_an_interrupted_run_serves_nobody_until_it_is_driven_again(journal: Journal) -> None:
+    await (await ask(journal, "r1")).leave()
+    assert await same(journal) is None
+    await journal.deliver("r1")
+    log = await journal.take_over("r1", body={})
+    assert await same(journal) == "r1"
+    await log.append("Finished", {"status": "completed"})
+    assert await same(journal) == "r1"
+
+
+async def test_a_run_of_another_user_serves_nobody_else(journal: Journal) -> None:
+    await ask(journal, "annas", user="anna")
+    assert await same(journal) is None
+    assert await same(journal, user="") is None
+    assert await same(journal, user="ben") is None
+    assert await same(journal, user="anna") == "annas"
+    await ask(journal, "ours")
+    assert await same(journal) == "ours"
+    assert await same(journal, user="anna") == "annas"

@@ -16,13 +16,15 @@ import anyio
 import pytest
 
 from massgen_mcp.clock import SystemClock
-from massgen_mcp.errors import JournalError
+from massgen_mcp.errors import JournalError, RunNotFound, RunTaken
 from massgen_mcp.journal import (
     RecordDamaged,
     RunLog,
     SqliteJournal,
     export_jsonl,
+    lease,
     open_journal,
+    queries,
     read_intact,
 )
 from massgen_mcp.journal.codec import checksum, untouched
@@ -404,7 +406,7 @@ async def write_ten(folder: Path) -> None:
         await log.append("Finished", {"status": "completed"})
 
 
-async def assert_damaged(folder: Path, seq: int) -> None:
+async def assert_damaged(folder: Path, seq: int, *, state: str = "completed") -> None:
     async with opened(folder) as journal:
         with pytest.raises(RecordDamaged, match=rf"Run 'r1': record {seq} .* is damaged") as caught:
             await journal.read("r1")
@@ -418,7 +420,7 @@ async def assert_damaged(folder: Path, seq: int) -> None:
             await anext(lines)
         with pytest.raises(RecordDamaged):
             await anext(lines)
-        assert (await journal.row("r1")).state == "completed"
+        assert (await journal.row("r1")).state == state
 
 
 async def test_a_flipped_bit_in_a_body_is_found(folder: Path) -> None:
@@ -493,6 +495,171 @@ async def test_unreadable_text_in_a_row_does_not_hide_the_others(folder: Path) -
         assert [row.question for row in await journal.rows()] == ["W\ufffdy"]
 
 
+async def test_a_damaged_record_does_not_stop_a_take_over(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        for number in range(2, 11):
+            await log.append("AnswerGiven", {"content": f"answer number {number}"})
+    with closing(raw(folder)) as connection:
+        connection.execute("UPDATE records SET body = 'torn' WHERE seq = 7")
+    async with opened(folder) as journal:
+        again = await journal.take_over("r1", body={"event": "Resumed"})
+        assert (await again.append("Finished", {"status": "failed"})).seq == 12
+    await assert_damaged(folder, 7, state="failed")
+
+
+async def test_a_run_that_has_lost_all_its_records_can_be_ended(folder: Path) -> None:
+    async with opened(folder) as journal:
+        await begin(journal)
+    with closing(raw(folder)) as connection:
+        connection.execute("DELETE FROM records")
+    async with opened(folder) as journal:
+        again = await journal.take_over("r1", body={"event": "Resumed"})
+        assert (await again.append("Finished", {"status": "failed"})).seq == 2
+
+
+# Losing a run.
+
+
+def fake_gone(folder: Path, run_id: str = "r1") -> None:
+    """Its owner seems to be on another machine, and silent for long."""
+    with closing(raw(folder)) as connection:
+        connection.execute(
+            "UPDATE runs SET host = 'elsewhere', heartbeat = heartbeat - 1000 WHERE run_id = ?", (run_id,)
+        )
+
+
+async def test_a_lost_run_does_not_disturb_what_is_written_with_its_records(folder: Path) -> None:
+    async with opened(folder) as first, opened(folder) as second:
+        lost, kept = await begin(first), await begin(first, "r2")
+        fake_gone(folder)
+        await second.take_over("r1", body={"event": "Resumed"})
+        before = first.transactions
+        refused: list[str] = []
+
+        async def late(kind: Any, body: dict[str, Any]) -> None:
+            try:
+                await lost.append(kind, body)
+            except RunTaken as error:
+                refused.append(str(error))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(kept.append, "CallReplied", {"number": number})
+                tasks.start_soon(late, "CallReplied", {"number": number})
+            tasks.start_soon(late, "Finished", {"status": "completed"})
+
+        assert first.transactions - before <= 3
+        assert len(refused) == 21
+        assert f"taken over by process {os.getpid()} on " in refused[0]
+        assert [record.seq for record in await first.read("r2")] == list(range(1, 22))
+        assert [record.kind for record in await first.read("r1")] == ["RunStarted", "Notice"]
+        assert (await first.row("r1")).state == "running"
+
+
+async def test_who_loses_a_run_is_told_within_a_second_and_leaves_its_row_alone(
+    folder: Path, until: Until
+) -> None:
+    first = await open_journal(folder)
+    async with opened(folder) as second:
+        log = await begin(first)
+        fake_gone(folder)
+        again = await second.take_over("r1", body={"event": "Resumed"})
+        await log.activity("old", "still here")
+        with anyio.fail_after(1):
+            assert await log.wait_cancel() == "another process has taken this run over"
+        await again.activity("new", "at work")
+
+        async def shown() -> bool:
+            return await second.activities("r1") == {"new": "at work"}
+
+        await until(shown)
+        await first.aclose()
+        assert (await second.row("r1")).state == "running"
+        assert (await again.append("Notice", {})).seq == 3
+
+
+async def test_only_the_heart_of_the_driver_beats(folder: Path) -> None:
+    async with opened(folder) as journal:
+        await begin(journal)
+        with closing(raw(folder)) as connection:
+            place = connection.execute("SELECT number, lease FROM runs").fetchone()
+            hold = lease.Hold(*place)
+            lease.beat(connection, [hold._replace(lease=lease.draw())], 5.0)
+            assert (await journal.row("r1")).heartbeat != 5.0
+            lease.beat(connection, [hold], 5.0)
+            assert (await journal.row("r1")).heartbeat == 5.0
+
+
+async def test_a_lost_run_stays_lost_after_a_failed_transaction(folder: Path) -> None:
+    async with opened(folder, max_pages=40) as first, opened(folder) as second:
+        log = await begin(first)
+        with pytest.raises(JournalError, match="the disk is full"):
+            await log.append("Notice", {"text": "x" * 1_000_000})
+        fake_gone(folder)
+        await second.take_over("r1", body={"event": "Resumed"})
+        with pytest.raises(RunTaken):
+            await log.append("Notice", {})
+        with pytest.raises(RunTaken):
+            await log.append("Notice", {})
+        assert len(await second.read("r1")) == 2
+
+
+async def test_a_run_that_was_deleted_under_its_driver_is_not_written_to(folder: Path) -> None:
+    async with opened(folder) as first, opened(folder) as second:
+        log, told = await begin(first), await begin(first, "r2")
+        for run_id in ("r1", "r2"):
+            fake_gone(folder, run_id)
+        assert await second.prune(older_than_days=0) == ["r1", "r2"]
+        other = await begin(second, "r3")
+        with pytest.raises(RunNotFound):
+            await log.append("AnswerGiven", {"content": "late"})
+        with anyio.fail_after(1):
+            assert await log.wait_cancel() == "this run was deleted"
+            assert await told.wait_cancel() == "this run was deleted"
+        assert (await other.append("Notice", {})).seq == 2
+
+
+async def test_a_take_over_that_was_cancelled_leaves_the_run_as_it_was(folder: Path) -> None:
+    async with opened(folder) as journal:
+        await (await begin(journal)).leave()
+        with cancelled():
+            await journal.take_over("r1", body={"event": "Resumed"})
+        again = await journal.take_over("r1", body={"event": "Resumed"})
+        assert (await again.append("Notice", {})).seq == 4
+
+
+async def test_a_process_takes_over_what_it_left_itself(folder: Path) -> None:
+    async with opened(folder) as journal:
+        old = await begin(journal)
+    await old.leave()
+    async with opened(folder) as journal:
+        log = await journal.take_over("r1", body={"event": "Resumed"})
+        with pytest.raises(JournalError, match="closed"):
+            await old.append("Notice", {})
+        assert (await log.append("Finished", {"status": "completed"})).seq == 3
+
+
+async def test_a_run_that_was_taken_over_meanwhile_is_not_deleted(folder: Path) -> None:
+    async with opened(folder) as journal:
+        await (await begin(journal)).leave()
+        (row,) = await journal.rows()
+        now = (row.heartbeat or 0.0) + 1
+        await journal.take_over("r1", body={"event": "Resumed"})
+        with closing(raw(folder)) as connection:
+            assert not queries.delete_run(connection, "r1", before=now, now=now)
+        assert len(await journal.read("r1")) == 2
+
+
+async def test_nothing_is_taken_over_in_a_journal_that_was_removed(folder: Path) -> None:
+    async with opened(folder) as journal:
+        await (await begin(journal)).leave()
+        for name in modes(folder).keys() - {"state"}:
+            (folder / name).unlink()
+        with pytest.raises(JournalError, match="was removed"):
+            await journal.take_over("r1", body={})
+
+
 # Versions.
 
 
@@ -518,6 +685,27 @@ async def test_a_journal_of_version_1_is_read_and_written(folder: Path) -> None:
         assert row.user == ""
         await begin(journal, "r2")
         assert await journal.spent(0.0) == 0.001
+
+
+async def test_runs_of_a_journal_of_version_3_can_be_gone_on_with(folder: Path) -> None:
+    await anyio.Path(folder).mkdir()
+    with closing(raw(folder)) as connection:
+        connection.executescript((FIXTURES / "version_3.sql").read_text("utf-8"))
+    async with opened(folder) as journal:
+        assert [
+            (row.run_id, row.state, row.user, row.cost_usd, row.digest, row.delivered)
+            for row in await journal.rows()
+        ] == [
+            ("left", "interrupted", "", 0.25, "", False),
+            ("dead", "interrupted", "anna", 0.0, "", False),
+            ("done", "completed", "", 0.001, "", False),
+        ]
+        assert [row.run_id for row in await journal.interrupted(since=0.0)] == ["dead", "left"]
+        assert await journal.same("") is None
+        for run_id, seq in (("dead", 5), ("left", 4)):
+            log = await journal.take_over(run_id, body={"event": "Resumed"})
+            assert (await log.append("Finished", {"status": "partial"})).seq == seq
+            assert len(await journal.read(run_id)) == seq
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import anyio
 import pytest
 
+from massgen_mcp.errors import RunTaken
 from massgen_mcp.journal import Owner, SqliteJournal, open_journal
 from massgen_mcp.journal.owner import is_gone, this_process
 
@@ -143,6 +145,99 @@ def test_an_event_loop_may_end_without_closing_its_journal(folder: Path) -> None
 
     anyio.run(leave)
     assert anyio.run(look) == "running"
+
+
+# Taking over.
+
+
+async def test_of_two_processes_that_take_a_run_over_at_once_one_gets_it(folder: Path, drive: Drive) -> None:
+    async with drive("obey", "r1") as dead:
+        await dead.line()
+        await dead.kill()
+    async with drive("take", "r1") as one, drive("take", "r1") as two, opened(folder) as journal:
+        for other in (one, two):
+            assert await other.line() == "ready"
+        for other in (one, two):
+            await other.tell()
+        said = {one: await one.line(), two: await two.line()}
+        assert sorted(said.values()) == ["RunTaken", "taken"]
+        winner = next(other for other, words in said.items() if words == "taken")
+        row = await journal.row("r1")
+        assert row.state == "running"
+        assert row.owner is not None
+        assert row.owner.pid == winner.process.pid
+        assert [record.body.get("event") for record in await journal.read("r1")][1:] == ["Resumed", "at work"]
+        await winner.kill()
+        # And once more: whoever took it over may die, too.
+        log = await journal.take_over("r1", body={"event": "Resumed"})
+        assert (await log.append("Finished", {"status": "completed"})).seq == 5
+
+
+async def test_a_run_of_a_living_process_is_not_taken_over(folder: Path, drive: Drive) -> None:
+    async with opened(folder) as journal, drive("follow", "r1") as other:
+        assert await other.line() == "ready"
+        if hasattr(signal, "SIGSTOP"):
+            other.process.send_signal(signal.SIGSTOP)
+        words = f"driven by process {other.process.pid} on {socket.gethostname()} and alive"
+        with pytest.raises(RunTaken, match=words):
+            await journal.take_over("r1", body={})
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes can't be suspended there")
+async def test_a_process_that_slept_while_its_run_was_taken_over_writes_nothing_to_it(
+    folder: Path, drive: Drive
+) -> None:
+    async with opened(folder) as journal, drive("follow", "r1") as other:
+        assert await other.line() == "ready"
+        await other.tell()
+        assert await other.line() == "2"
+        other.process.send_signal(signal.SIGSTOP)
+        with closing(sqlite3.connect(folder / "journal.db", isolation_level=None)) as raw:
+            raw.execute("UPDATE runs SET host = 'elsewhere', heartbeat = heartbeat - 1000")
+        log = await journal.take_over("r1", body={"event": "Resumed"})
+        beaten = (await journal.row("r1")).heartbeat
+        await other.tell()  # what it was about to write
+        other.process.send_signal(signal.SIGCONT)
+
+        said = sorted([await other.line(), await other.line()])
+
+        by = f"process {os.getpid()} on {socket.gethostname()}"
+        assert said[0].startswith(f"RunTaken: Run r1 was taken over by {by}; nothing more is written")
+        assert said[1] == "stop: another process has taken this run over"
+        await other.tell()
+        with anyio.fail_after(10):
+            assert await other.process.wait() == 0
+        row = await journal.row("r1")
+        assert row.state == "running"
+        assert row.owner is not None
+        assert row.owner.pid == os.getpid()
+        assert (row.heartbeat or 0.0) >= (beaten or 0.0)
+        assert (await log.append("Finished", {"status": "completed"})).seq == 4
+        assert [record.kind for record in await journal.read("r1")] == [
+            "RunStarted",
+            "AnswerGiven",
+            "Notice",
+            "Finished",
+        ]
+
+
+async def test_the_same_question_finds_the_run_of_another_process(folder: Path, drive: Drive) -> None:
+    async def found(digest: str = "#r1") -> str | None:
+        row = await journal.same(digest)
+        return None if row is None else row.run_id
+
+    async with opened(folder) as journal, opened(folder) as later:
+        async with drive("follow", "r1") as other:
+            assert await other.line() == "ready"
+            assert await found() == "r1"
+            await other.kill()
+            assert await found() is None
+        async with drive("count", "r2") as other:
+            assert await other.line() == "finished"
+        assert await found("#r2") == "r2"
+        await later.deliver("r2")
+        assert await found("#r2") is None
+        assert [row.run_id for row in await later.interrupted(since=0.0)] == ["r1"]
 
 
 # Owners.

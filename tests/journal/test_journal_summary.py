@@ -183,6 +183,44 @@ def test_an_interrupted_run_tells_what_it_has_and_what_may_be_lost() -> None:
     assert told.agents[0].state == "working"
 
 
+CALL = {"agent": "gem", "reserved_tokens": 500, "reserved_usd": 0.01}
+
+
+def resumed_run() -> list[tuple[Any, ...]]:
+    return [
+        START,
+        ("TurnStarted", {"agent": "gem"}, 1),
+        ("CallStarted", CALL, 1, 1),
+        ("CallReplied", reply("gem", cost=0.02), 1, 1),
+        ("CallStarted", CALL, 1, 2),
+        ("CallStarted", {"agent": "gpt", "reserved_tokens": 300, "reserved_usd": None}, 2, 1),
+        ("Notice", {"event": "Resumed", "host": "here"}),
+        ("CallStarted", CALL, 1, 2),
+        ("Notice", {"event": "Resumed"}),
+        ("CallStarted", CALL, 1, 2),
+        ("CallReplied", reply("gem", cost=0.02), 1, 2),
+        ("ToolFinished", {"agent": "gem", "result": "", "images": [{"sha256": "0" * 64}]}, 1, 3),
+        ("CallStarted", {"agent": "gpt", "reserved_tokens": 200, "reserved_usd": 0.5}, 2, 1),
+    ]
+
+
+def test_what_was_under_way_at_each_interruption_of_a_run_is_lost() -> None:
+    told = summarise(records(*resumed_run()))
+    assert (told.state, told.resumed) == ("running", 2)
+    assert (told.lost_calls, told.lost_tokens, told.lost_usd) == (3, 1300, 0.02)
+    assert (told.open_calls, told.open_tokens, told.open_usd) == (1, 200, 0.5)
+    assert (told.usage.requests, told.usage.cost_usd) == (2, 0.04)
+
+
+def test_a_run_that_went_on_and_ended_is_not_interrupted() -> None:
+    end = ("Finished", {"status": "completed", "answer": "No.", "usage": {"requests": 2}})
+    told = summarise(records(*resumed_run(), end), state="interrupted")
+    assert (told.state, told.answer, told.resumed, told.lost_calls) == ("completed", "No.", 2, 3)
+    text = report(told)
+    assert "3 requests lost when the run was interrupted, reserved at 1,300 tokens, $0.0200." in text
+    assert "- Resumed: host here" in text
+
+
 def test_records_that_say_little_are_taken_as_they_are() -> None:
     told = summarise(
         records(

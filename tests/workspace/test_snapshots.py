@@ -335,6 +335,81 @@ def test_nothing_half_is_seen_after_kill_9(tmp_path: Path, delay: float) -> None
     kept.close()
 
 
+_RESTORER = """
+import sys
+from pathlib import Path
+from massgen_mcp.workspace.snapshots import Snapshots
+folder = Path(sys.argv[1])
+snapshots = Snapshots(folder / "snapshots")
+print("now", flush=True)
+while True:
+    for name in sys.argv[2:]:
+        snapshots.restore(name, folder / "workspace")
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.004, 0.013])
+def test_a_restoration_that_is_killed_is_made_whole_by_the_next(
+    snapshots: Snapshots, workspace: Path, delay: float
+) -> None:
+    wanted = tree(workspace)
+    first = snapshots.take(workspace)
+    for number in range(50):
+        (workspace / f"{number}").mkdir()
+        (workspace / f"{number}" / "large").write_text(f"{number}" * 20_000)
+    second = snapshots.take(workspace)
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-c", _RESTORER, str(workspace.parent), first.id, second.id],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+    snapshots.restore(first.id, workspace)
+    found = {path: text for path, text in tree(workspace).items() if ".massgen-part-" not in path}
+    assert found == wanted
+    assert snapshots.take(workspace).id == first.id
+
+
+def test_a_dirty_workspace_becomes_exactly_the_snapshot(snapshots: Snapshots, workspace: Path) -> None:
+    (workspace / ".claude").mkdir()
+    (workspace / ".claude" / "settings.json").write_text("{}")
+    taken = snapshots.take(workspace)
+    wanted = tree(workspace)
+    (workspace / ".claude" / "settings.json").write_text("changed")
+    (workspace / ".claude" / "later.json").write_text("later")
+    (workspace / "src" / "main.py").unlink()
+    (workspace / "src" / "main.py").mkdir()
+    (workspace / "run.sh").chmod(0o600)
+    (workspace / "node_modules" / "x").mkdir(parents=True)
+    (workspace / ".env").write_text("KEY=later")
+    (workspace / "link").symlink_to("/etc/passwd")
+    (workspace / "empty").rmdir()
+    os.mkfifo(workspace / "pipe")
+    (workspace / "src").chmod(0)
+    other = Snapshots(snapshots.folder)
+    other.restore(taken.id, workspace)
+    other.close()
+    assert tree(workspace) == wanted
+    assert os.access(workspace / "run.sh", os.X_OK)
+    assert not (workspace / "link").is_symlink()
+
+
+def test_what_a_snapshot_left_out_is_not_restored_but_left_as_it_is_now(
+    snapshots: Snapshots, workspace: Path
+) -> None:
+    (workspace / ".env").write_text("KEY=1")
+    (workspace / "link").symlink_to("a")
+    taken = snapshots.take(workspace)
+    (workspace / ".env").write_text("KEY=2")
+    (workspace / "link").unlink()
+    snapshots.restore(taken.id, workspace)
+    assert (workspace / ".env").read_text() == "KEY=2"
+    assert not (workspace / "link").is_symlink()
+
+
 def test_more_notes_than_fit_are_counted(snapshots: Snapshots, workspace: Path) -> None:
     for number in range(1005):
         (workspace / f"link{number}").symlink_to("x")
