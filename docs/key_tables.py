@@ -30,9 +30,12 @@ from massgen_mcp.config.models import (
     Budget,
     Coordination,
     Orchestrator,
+    RequestShare,
+    RoundShare,
     TeamConfig,
     TeamKeys,
     Timeouts,
+    TurnShare,
 )
 from massgen_mcp.config.paths import Places
 from massgen_mcp.config.servers import McpServer
@@ -54,6 +57,9 @@ _MODELS: Mapping[str, type[BaseModel]] = {
         Coordination,
         Timeouts,
         Budget,
+        RequestShare,
+        TurnShare,
+        RoundShare,
     )
 }
 _ROW = re.compile(r"^\| `(?P<key>\w+)` \|.*\| (?P<meaning>[^|]*) \|$", re.MULTILINE)

@@ -38,6 +38,7 @@ from massgen_mcp.errors import BackendError, RequestRefused
 from massgen_mcp.journal import Journal, MemoryJournal
 from massgen_mcp.messages import Delta, Reply, Request, TextDelta, ToolCall
 from massgen_mcp.runs import Allowance, Ask, ResolvedTeam, Runs, World
+from massgen_mcp.runs.settings import OnDisconnect
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec, TeamSpec
 from massgen_mcp.team.spec import Charge, Made, OpenWorkshop, Tell, Workshop
@@ -74,6 +75,7 @@ class ScriptedTeam:
     warnings: tuple[str, ...] = ()
     price: float | None = 0.01
     """US dollars for each request; None: unknown."""
+    on_disconnect: OnDisconnect = "auto"
     secrets: Secrets = field(default_factory=Secrets)
     asked: list[tuple[str, Request]] = field(default_factory=list[tuple[str, Request]])
     """Every request made, with its agent, in order."""
@@ -104,6 +106,7 @@ class ScriptedTeam:
             open_journal=self._open_journal,
             open_backend=self._open_backend,
             random=lambda: Random(next(self._seeds)),
+            on_disconnect=self.on_disconnect,
             secrets=self.secrets,
         )
 

@@ -83,7 +83,7 @@ def _parser() -> _Parser:
     _serve(_command(commands, "serve", "serve MCP; without --http on stdin and stdout", *_SERVE))
     _validate(_command(commands, "validate", "say everything that is wrong with a team file", *_VALIDATE))
     _backends(_command(commands, "backends", "which backends and teams are ready, and why not", *_BACKENDS))
-    _runs(_command(commands, "runs", "list, show, cancel and delete runs", *_RUNS))
+    _runs(_command(commands, "runs", "list, show, resume, cancel and delete runs", *_RUNS))
     _usage(_command(commands, "usage", "what runs have used and cost", *_USAGE))
     _doctor(_command(commands, "doctor", "what is missing or wrong here, and how to mend it", *_DOCTOR))
     _token(_command(commands, "token", "who may use a server over HTTP: add, list, revoke", *_TOKEN))
@@ -167,14 +167,24 @@ def _ask(command: argparse.ArgumentParser) -> None:
         help="show the team an image or PDF; may be repeated",
     )
     command.add_argument(
+        "--continue",
+        metavar="RUN_ID",
+        dest="continue_run",
+        help="ask a follow-up of that run, of its team or another",
+    )
+    _result(command)
+    _roots(command)
+    _config_dirs(command)
+
+
+def _result(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--detail",
         choices=("answer", "summary", "votes"),
         default="summary",
         help="how much to say beside the answer (default: summary)",
     )
     command.add_argument("--json", action="store_true", help="print the result as the MCP tool returns it")
-    _roots(command)
-    _config_dirs(command)
 
 
 def _serve(command: argparse.ArgumentParser) -> None:
@@ -240,6 +250,17 @@ def _runs(command: _Parser) -> None:
     how.add_argument("--answers", action="store_true", help="the whole report: every answer and vote")
     how.add_argument("--jsonl", action="store_true", help="the run's log, a JSON object a line")
     show.add_argument("--follow", action="store_true", help="first tell what happens until it is over")
+    resume = _command(
+        actions,
+        "resume",
+        "take up a run whose process is gone; what was paid for is not paid again",
+        "massgen-mcp runs resume                                 the latest interrupted run",
+        "massgen-mcp runs resume 20261122-0241-k7f3qx",
+    )
+    resume.add_argument("run_id", metavar="RUN_ID", nargs="?", help="absent: the latest interrupted run")
+    _result(resume)
+    _roots(resume)
+    _config_dirs(resume)
     cancel = _command(
         actions,
         "cancel",

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
 
-import anyio
-
 from massgen_mcp.backends.registry import backend_info, suggest
-from massgen_mcp.cli.closing import exit_code, show_footer, show_markdown
-from massgen_mcp.cli.codes import ExitCode
-from massgen_mcp.cli.live import watch
+from massgen_mcp.cli.answering import answer_from
 from massgen_mcp.cli.roots import with_roots
-from massgen_mcp.cli.stopping import Stopping
-from massgen_mcp.cli.streams import read_stdin, say, say_json
+from massgen_mcp.cli.streams import read_stdin
 from massgen_mcp.cli.world import MakeRuns, named_team, within_runs
 from massgen_mcp.errors import RequestRefused
-from massgen_mcp.runs import Allowance, Ask, RunHandle, RunResult, Runs
-from massgen_mcp.secrets import Secrets
+from massgen_mcp.runs import Allowance, Ask, Runs
 
 __all__ = ["run"]
 
@@ -38,33 +31,9 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
 
     async def work(runs: Runs) -> int:
         handle = await runs.start(ask)
-        result = await _watched(handle, runs.secrets, environ)
-        if result is None:
-            say(sys.stderr, f"Left it. What it has so far: massgen-mcp runs show {handle.run_id} --answers")
-            return ExitCode.INTERRUPTED
-        if args.json:
-            say_json(sys.stdout, runs.secrets.redact_value(result.public(args.detail)))
-        else:
-            if result.answer:
-                show_markdown(runs.secrets.redact(result.answer), environ)
-            show_footer(result, args.detail, environ, redact=runs.secrets.redact)
-        return exit_code(result)
+        return await answer_from(runs, handle, detail=args.detail, as_json=args.json, environ=environ)
 
     return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
-
-
-async def _watched(handle: RunHandle, secrets: Secrets, environ: Mapping[str, str]) -> RunResult | None:
-    """The result; None when the person at the terminal did not want to wait for it."""
-    stopping = Stopping(handle)
-    result: RunResult | None = None
-    with stopping.taken():
-        async with anyio.create_task_group() as tasks:
-            with anyio.CancelScope() as waiting:
-                tasks.start_soon(stopping.listen, waiting)
-                await watch(handle, stopping, environ=environ, redact=secrets.redact)
-                result = await handle.wait()
-            stopping.close()
-    return result
 
 
 def _ask(args: Namespace) -> Ask:
@@ -81,6 +50,7 @@ def _ask(args: Namespace) -> Ask:
         agents=_agents(args.model, args.backend),
         strategy=args.strategy,
         budget=Allowance(usd=args.budget, seconds=args.seconds),
+        continue_run=args.continue_run or "",
     )
 
 

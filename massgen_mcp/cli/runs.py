@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 from rich.text import Text
 
+from massgen_mcp.cli import resume
 from massgen_mcp.cli.closing import footer, show_markdown
 from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.consoles import tell
@@ -36,6 +37,8 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
         RunNotFound: there is no such run.
         JournalError: the journal can't be used, or a record in it is damaged.
     """
+    if args.action == "resume":
+        return resume.run(args, make_runs=make_runs, environ=environ)
 
     async def work(runs: Runs) -> int:
         match args.action:

@@ -35,6 +35,8 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
             for problem in problems:
                 say(sys.stdout, _line(problem))
             say(sys.stdout, _verdict(found, bad))
+            if found.get("expected") and not bad:
+                say(sys.stdout, _expected(found["expected"]))
         return ExitCode.CONFIG if bad or not found["ok"] else ExitCode.ANSWER
 
     return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
@@ -74,3 +76,18 @@ def _verdict(found: Mapping[str, Any], bad: Sequence[Problem]) -> str:
     ]
     cost = ", ".join(part for part in at_most if part)
     return f"{name} is valid." + (f" A run stops at {cost}." if cost else "")
+
+
+def _expected(found: Mapping[str, Any]) -> str:
+    """As `A typical question needs 3 to 7 requests, $0.01 to $0.05, 20 to 120 s. ...`."""
+    parts = [_span([f"{count:,}" for count in found[key]], f" {key}") for key in ("requests", "tokens")]
+    if "usd" in found:
+        parts.append(_span([money(usd) or "$0.00" for usd in found["usd"]]))
+    parts.append(_span([str(seconds) for seconds in found["seconds"]], " s"))
+    missing = found.get("no_price", ())
+    words = f" No price is known for {', '.join(missing)}." if missing else ""
+    return f"A typical question needs {', '.join(parts)}.{words} Assumed: {found['assumes']}."
+
+
+def _span(ends: Sequence[str], unit: str = "") -> str:
+    return " to ".join(dict.fromkeys(ends)) + unit

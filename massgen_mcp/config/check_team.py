@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from massgen_mcp.config.check_tools import check_context_paths, outside
-from massgen_mcp.config.models import TeamKeys
+from massgen_mcp.config.models import RequestShare, TeamKeys
 from massgen_mcp.config.paths import Places
 from massgen_mcp.config.seat import Seat
 from massgen_mcp.errors import Problem
@@ -30,6 +30,7 @@ def check_team(keys: TeamKeys, seats: Sequence[Seat], places: Places) -> Iterato
         if path is not None and outside(path):
             yield places.problem((*at, key), "must not lead out of the run's folder.")
     yield from check_context_paths(orchestrator.context_paths, (*at, "context_paths"), places)
+    yield from _shares(keys, seats, places)
     if orchestrator.video_generation_backend in ("openai", "azure_openai"):
         yield places.problem(
             (*at, "video_generation_backend"),
@@ -46,6 +47,18 @@ def _ids(seats: Sequence[Seat]) -> Iterator[Problem]:
             mark = seat.places.marks.get((*earlier.path, "id"))
             where = f" (line {mark.line})" if mark else ""
             yield seat.places.problem((*seat.path, "id"), f"another agent has this id{where}.")
+
+
+def _shares(keys: TeamKeys, seats: Sequence[Seat], places: Places) -> Iterator[Problem]:
+    """A limit of one request says nothing to an agent that makes its requests by itself."""
+    runtimes = [seat.agent.id for seat in seats if seat.info.kind == "runtime"]
+    if runtimes and keys.budget.per_request != RequestShare():
+        yield places.problem(
+            ("budget", "per_request"),
+            f"does not hold for {', '.join(runtimes)}: agent runtimes make their requests by themselves.",
+            severity="warning",
+            hint="per_turn holds for them.",
+        )
 
 
 def _numbers(keys: TeamKeys, agents: int, places: Places) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, InstanceOf, SerializeAsAny
+from pydantic import ConfigDict, Field, InstanceOf, SerializeAsAny
 
 from massgen_mcp.backends.options import Options
 from massgen_mcp.config.agent_tools import AgentTools, ContextPath
@@ -22,10 +22,13 @@ __all__ = [
     "Budget",
     "Coordination",
     "Orchestrator",
+    "RequestShare",
+    "RoundShare",
     "Sensitivity",
     "TeamConfig",
     "TeamKeys",
     "Timeouts",
+    "TurnShare",
 ]
 
 STRATEGIES = (
@@ -187,13 +190,69 @@ class Timeouts(Part):
     round_timeout_grace_seconds: Annotated[float, Field(ge=0)] | None = None
 
 
-class Budget(Part):
+class _Described(Part):
+    # The words below the fields are the descriptions in the published schema.
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class RequestShare(_Described):
+    """`budget.per_request`: what one model request may need.
+
+    It does not hold for agent runtimes, which make their requests by themselves: `per_turn` does.
+    """
+
+    usd: Annotated[float, Field(gt=0)] | None = None
+    """What its prompt and `max_tokens` may cost, where the price is known; one that might cost more is not
+    sent, and its turn ends."""
+    tokens: Count | None = None
+    """Of its prompt and `max_tokens` (4,096 where that is not set); one that needs more is not sent."""
+    requests: Count | None = None
+    """How often it is sent at most: 1 is without a retry."""
+    seconds: Seconds | None = None
+    """As `timeout` of a backend block; the lower of both holds."""
+
+
+class TurnShare(_Described):
+    """`budget.per_turn`: what one agent may use for one answer or one vote, tool calls included."""
+
+    usd: Annotated[float, Field(gt=0)] | None = None
+    """Where the next request might go beyond it, the turn ends, and the team goes on. It holds where prices
+    are known."""
+    tokens: Count | None = None
+    """The same, in tokens of prompts and replies together."""
+    requests: Count | None = None
+    """The same, in model requests, retries included."""
+    seconds: Seconds | None = None
+    """The turn's deadline: one for an answer fails then, one for a vote abstains."""
+
+
+class RoundShare(_Described):
+    """`budget.per_round`: what all agents together may use in one round of answers or of votes."""
+
+    usd: Annotated[float, Field(gt=0)] | None = None
+    """Where the next request might go beyond it, the turn that wants it ends; what there is then is voted on
+    or returned. It holds where prices are known."""
+    tokens: Count | None = None
+    """The same, in tokens of prompts and replies together."""
+    requests: Count | None = None
+    """The same, in model requests, retries included."""
+    seconds: Seconds | None = None
+    """As the round timeouts of `timeout_settings`; the lower of both holds."""
+
+
+class Budget(_Described):
     """What a run may use at most. A caller can only lower it."""
 
     usd: Annotated[float, Field(gt=0)] | None = None
     tokens: Count | None = None
     requests: Count | None = None
     seconds: Seconds | None = None
+    per_request: RequestShare = RequestShare()
+    """What one model request may need."""
+    per_turn: TurnShare = TurnShare()
+    """What one agent may use for one answer or one vote."""
+    per_round: RoundShare = RoundShare()
+    """What all agents together may use in one round."""
 
 
 class TeamKeys(Part):

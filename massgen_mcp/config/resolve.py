@@ -11,7 +11,7 @@ import httpx2
 from massgen_mcp.backends.options import Options
 from massgen_mcp.config.agent_tools import ContextPath
 from massgen_mcp.config.expand import Reference
-from massgen_mcp.config.models import TeamConfig
+from massgen_mcp.config.models import Budget, TeamConfig
 from massgen_mcp.config.paths import KeyPath
 from massgen_mcp.config.readiness import address_of, key_for
 from massgen_mcp.config.seat import Seat
@@ -45,10 +45,15 @@ def resolve(team: TeamConfig, seats: Sequence[Seat], *, roots: Sequence[Path] = 
         "agents": [_agent(seat, team, roots) for seat in seats],
         "orchestrator": settings,
         "timeout_settings": team.timeout_settings.model_dump(mode="json", exclude_none=True),
-        "budget": team.budget.model_dump(mode="json", exclude_none=True),
+        "budget": _limits(team.budget),
         "private": team.private,
         "journal": team.journal,
     }
+
+
+def _limits(budget: Budget) -> dict[str, Any]:
+    found = budget.model_dump(mode="json", exclude_none=True)
+    return {key: value for key, value in found.items() if value != {}}
 
 
 def _agent(seat: Seat, team: TeamConfig, roots: Sequence[Path]) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from massgen_mcp.errors import RequestRefused
 
-__all__ = ["Allowance", "Ask", "Wanted"]
+__all__ = ["Allowance", "Ask", "Wanted", "digest_of"]
 
 Wanted: TypeAlias = str | Mapping[str, Any]
 """One item of `files` or `images`: a path, or an object with its content."""
@@ -36,6 +38,27 @@ class Allowance:
         )
 
 
+def digest_of(ask: Ask, attached: Mapping[str, str], *, project: str = "") -> str:
+    """SHA-256 of what makes a question the same: all of it but what the caller would spend on it.
+
+    Args:
+        ask: the question.
+        attached: name -> digest of its files and images.
+        project: the folder that it is asked in: "what is wrong here?" is another question in each.
+    """
+    value = [
+        ask.question,
+        ask.context,
+        ask.team,
+        list(ask.agents),
+        ask.strategy,
+        ask.continue_run,
+        sorted(attached.items()),
+        project,
+    ]
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
 def _lower(mine: Amount | None, other: Amount | None) -> Amount | None:
     limits = [limit for limit in (mine, other) if limit is not None]
     return min(limits) if limits else None
@@ -59,9 +82,12 @@ class Ask:
     """Paths, or `{name, base64, mime}`: PNG, JPEG, WebP, GIF, PDF."""
     strategy: str | None = None
     budget: Allowance = Allowance()
+    continue_run: str = ""
+    """The run that this is a follow-up of; one that was interrupted is taken up again where no question, or
+    the same one, is asked."""
 
     def __post_init__(self) -> None:
-        if not self.question.strip():
+        if not self.question.strip() and not self.continue_run:
             raise RequestRefused("`question` is empty. Put the whole question in it. Nothing was spent.")
         for name, text in (("question", self.question), ("context", self.context)):
             if len(text) > _QUESTION_LIMIT:

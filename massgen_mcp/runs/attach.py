@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from massgen_mcp.config.agent_tools import OWN_PREFIXES, SHELL_TOOL, AgentTools
 from massgen_mcp.config.check_custom import media_functions
+from massgen_mcp.engine import AgentId
 from massgen_mcp.errors import RequestRefused
 from massgen_mcp.messages import Image
 from massgen_mcp.runs.made import GIVEN
@@ -20,7 +21,7 @@ from massgen_mcp.tools.filters import Candidate, NameLists, choose
 from massgen_mcp.workspace.areas import context_name
 from massgen_mcp.workspace.context import Context
 
-__all__ = ["Seated", "attach", "named_images"]
+__all__ = ["Seated", "attach", "digests_of", "named_images"]
 
 _READ = "read_file"
 _GROUPS = tuple(prefix.removeprefix("mcp__").removesuffix("__") for prefix in OWN_PREFIXES)
@@ -33,6 +34,8 @@ class Seated:
     agents: tuple[AgentSpec, ...]
     equipment: Equipment
     attached: Attached = field(default_factory=Attached)
+    added: Mapping[AgentId, tuple[Context, ...]] = field(default_factory=dict[AgentId, "tuple[Context, ...]"])
+    """What agents see of the project beside what the team file shows them; in `equipment`, too."""
     warnings: tuple[str, ...] = ()
 
 
@@ -68,12 +71,14 @@ def attach(
             "Nothing was spent."
         )
     contexts = dict(equipment.contexts)
+    added: dict[AgentId, tuple[Context, ...]] = {}
     texts: dict[str, str] = {}
     for agent in seeing:
         reads = bool(material.contexts) and _reads(agent, equipment, material.contexts)
         texts[agent.id] = _text(material, reads=reads, blind=not agent.info.image_input)
-        if reads:
-            contexts[agent.id] = _with(contexts.get(agent.id, ()), material.contexts, project)
+        if reads and (new := _new(contexts.get(agent.id, ()), material.contexts, project)):
+            added[agent.id] = new
+            contexts[agent.id] = (*contexts.get(agent.id, ()), *new)
     warnings = [f"Sat out since their models can't see images: {', '.join(blind)}."] if blind else []
     return Seated(
         agents=seeing,
@@ -81,16 +86,17 @@ def attach(
         attached=Attached(
             texts={agent: text for agent, text in texts.items() if text},
             images=tuple(picture.image for picture in material.images),
-            digests=_digests(material),
+            digests=digests_of(material),
         ),
+        added=added,
         warnings=(*warnings, *material.notes),
     )
 
 
-def _with(contexts: Sequence[Context], paths: Sequence[Path], project: Path | None) -> tuple[Context, ...]:
-    """What an agent sees of the project, with these paths. What it sees already keeps its rights."""
+def _new(contexts: Sequence[Context], paths: Sequence[Path], project: Path | None) -> tuple[Context, ...]:
+    """What an agent sees beside these contexts with those paths. What it sees already keeps its rights."""
     new = _unseen(contexts, paths)
-    return (*contexts, *(Context(path=path, name=context_name(str(path), project)) for path in new))
+    return tuple(Context(path=path, name=context_name(str(path), project)) for path in new)
 
 
 def _unseen(contexts: Sequence[Context], paths: Sequence[Path]) -> tuple[Path, ...]:
@@ -147,7 +153,8 @@ def _whole(file: Given) -> str:
     return f"=== {file.name}{lines} ===\n{text}"
 
 
-def _digests(material: Material) -> dict[str, str]:
+def digests_of(material: Material) -> dict[str, str]:
+    """Name -> SHA-256 of everything that came with a question."""
     pairs = [(file.name, file.data) for file in material.files]
     pairs += [(picture.name, picture.image.data) for picture in material.images]
     return {name: hashlib.sha256(data).hexdigest() for name, data in pairs}

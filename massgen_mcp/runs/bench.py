@@ -16,14 +16,15 @@ from massgen_mcp.messages import ToolCall, ToolResult, ToolSpec
 from massgen_mcp.tools.downstream.tools import DownstreamTools
 from massgen_mcp.tools.filters import Candidate, NameLists, choose
 from massgen_mcp.tools.toolset import Situation
-from massgen_mcp.workspace.apply import Baseline, baseline
+from massgen_mcp.workspace.apply import Baseline, baseline, keep_baseline
 from massgen_mcp.workspace.areas import Areas
 from massgen_mcp.workspace.beneath import PathRefused
 from massgen_mcp.workspace.confinement import Confinement
 from massgen_mcp.workspace.run_folder import RunFolder
 
-__all__ = ["Bench", "Planning", "Source", "Work"]
+__all__ = ["NOT_SHOWN", "Bench", "Planning", "Source", "Work"]
 
+NOT_SHOWN = "what it changed in the project before a restart is not shown"
 _NOTES = 5
 """Files that are named when they could not be kept with an answer."""
 _WRITE_NOW = "You may write to project/ now: make the changes there, not only in your answer."
@@ -66,7 +67,12 @@ class Work:
 
     folder: RunFolder
     areas: Areas
+    label: str
+    """What the agent is called in the run's folders."""
     before: Baseline | None = None
+    """The project before the presenter's turn; there already where an earlier process began that turn."""
+    lost: bool = False
+    """Whether an earlier process's can't be had, as has been said."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -174,7 +180,8 @@ class Bench:
         if self.work is None:
             return
         try:
-            await anyio.to_thread.run_sync(_arrange, self.work, situation)
+            for note in await anyio.to_thread.run_sync(_arrange, self.work, situation):
+                self._note(note)
         except (PathRefused, OSError) as error:
             words = f"Its folders can't be had for this turn: {error}"
             raise BackendError(words, kind="unavailable", connected=False) from error
@@ -202,7 +209,7 @@ class Bench:
         result = await source.call(call)
         return replace(result, content=self.redact(result.content))
 
-    async def snapshot(self) -> str:
+    async def snapshot(self, *, empty: bool = False) -> str:
         """The workspace as it is now."""
         work = self.work
         if work is None:
@@ -212,6 +219,8 @@ class Bench:
         except (PathRefused, OSError) as error:
             self._note(f"its files could not be kept with its answer: {error}")
             return ""
+        if empty:
+            return taken.id
         for note in taken.notes[:_NOTES]:
             self._note(f"{note.path} is not kept: {note.why}")
         if len(taken.notes) > _NOTES:
@@ -223,10 +232,16 @@ class Bench:
             self.notes.append(words)
 
 
-def _arrange(work: Work, situation: Situation) -> None:
-    """Make an agent's folders what they are to be for a turn."""
+def _arrange(work: Work, situation: Situation) -> list[str]:
+    """Make an agent's folders what they are to be for a turn. Returns what can't be."""
     if situation.start:
         work.folder.snapshots.restore(situation.start, work.areas.workspace.root)
     work.areas.begin(presents=situation.presents, shown=work.folder.shown(situation.shown))
     if situation.presents and work.before is None and any(not area.refusal for area in work.areas.project):
-        work.before = baseline(work.areas, work.folder.snapshots)
+        late = work.lost or situation.resumed
+        before = replace(baseline(work.areas, work.folder.snapshots), late=late)
+        # Kept before the presenter can change anything: what it changes then is shown, come what may.
+        keep_baseline(before, work.areas, work.folder.kept, work.label)
+        work.before = before
+        return [NOT_SHOWN] if late and not work.lost else []
+    return []

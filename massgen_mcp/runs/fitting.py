@@ -17,10 +17,10 @@ from massgen_mcp.config.check_custom import custom_functions
 from massgen_mcp.config.servers import McpServer
 from massgen_mcp.engine import Board, Member
 from massgen_mcp.errors import BackendError, MassgenError
-from massgen_mcp.runs.attach import named_images
 from massgen_mcp.runs.bench import Bench, Planning, Source, Work
 from massgen_mcp.runs.media import Studio, wants_media
 from massgen_mcp.runs.servers import entry_of, names_workspace, spill_to
+from massgen_mcp.runs.workplaces import open_work
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team.spec import AgentSpec, Charge, TeamSpec, Tell
 from massgen_mcp.team.workflow import WORKFLOW_TOOLS
@@ -32,13 +32,12 @@ from massgen_mcp.tools.filters import NameLists
 from massgen_mcp.tools.media.tools import MediaTools
 from massgen_mcp.tools.shell import Shell, ShellLauncher, ShellSettings
 from massgen_mcp.usage import Usage
-from massgen_mcp.workspace.areas import PROJECT, Area, Areas
+from massgen_mcp.workspace.areas import PROJECT, Area
 from massgen_mcp.workspace.beneath import PathRefused
 from massgen_mcp.workspace.docker import DOCKER_IMAGE, Docker, find_docker
 from massgen_mcp.workspace.run_command import MOST_SECONDS, USUAL_SECONDS
 from massgen_mcp.workspace.run_folder import RunFolder
 from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable, find_sandbox
-from massgen_mcp.workspace.writing import write_bytes
 
 __all__ = ["Fitter", "Machine"]
 
@@ -89,12 +88,14 @@ class Fitter:
         equipment = self._spec.equipment
         tools = equipment.tools.get(agent.id, AgentTools())
         tell = partial(self._tell, agent.id)
-        work = await self._work(agent, tools, stack)
+        notes: list[str] = []
+        work = await self._work(agent, tools, stack, notes)
         own: list[Source] = []
         bench = Bench(
             agent=agent.id,
             own=own,
             work=work,
+            notes=notes,
             lists=NameLists(allowed=tools.allowed_tools, refused=tools.refused),
             optional_filters=tools.optional_filters,
             elsewhere=_native(agent.info),
@@ -135,28 +136,30 @@ class Fitter:
         bench.notes += found.warnings
         return found
 
-    async def _work(self, agent: AgentSpec, tools: AgentTools, stack: AsyncExitStack) -> Work | None:
+    async def _work(
+        self, agent: AgentSpec, tools: AgentTools, stack: AsyncExitStack, notes: list[str]
+    ) -> Work | None:
         contexts = self._spec.equipment.contexts.get(agent.id, ())
         runs_programs = tools.enable_mcp_command_line or tools.custom_tools or agent.info.kind == "runtime"
         named = any(names_workspace(server) for server in tools.mcp_servers)
         if not (tools.cwd or contexts or runs_programs or named or wants_media(tools)):
             return None
+        opened = partial(
+            open_work,
+            self._machine.state_dir,
+            self._folder,
+            self._spec,
+            agent,
+            label=self._labels[agent.id],
+            cwd=tools.cwd,
+        )
         try:
-            areas = await anyio.to_thread.run_sync(self._areas, agent, tools.cwd)
+            work, told = await anyio.to_thread.run_sync(opened)
         except (PathRefused, OSError) as error:
             raise _unavailable(f"it can't have its folders: {error}") from error
-        stack.callback(areas.close)
-        return Work(folder=self._folder, areas=areas)
-
-    def _areas(self, agent: AgentSpec, cwd: str | None) -> Areas:
-        name = cwd if cwd and not Path(cwd).is_absolute() else "workspace"
-        workspace = self._folder.workspace(self._labels[agent.id], name)
-        areas = Areas(workspace, self._spec.equipment.contexts.get(agent.id, ()))
-        areas.look_for_keys()
-        if not agent.info.image_input:
-            for path, image in named_images(self._spec.attached.images):
-                write_bytes(areas, path, image.data)
-        return areas
+        stack.callback(work.areas.close)
+        notes += told
+        return work
 
     async def _fit_work(
         self, bench: Bench, own: list[Source], agent: AgentSpec, tools: AgentTools, work: Work

@@ -26,12 +26,19 @@ class RunHandle:
         warnings: list[str],
         usual_seconds: float | None,
         journal: Journal,
+        digest: str = "",
     ) -> None:
         self.run = run
         self.team = team
         self.warnings = warnings
         self.journal = journal
         """Where its records are read back from."""
+        self.digest = digest
+        """What was asked, for those who ask the same; empty: nobody joins."""
+        self.delivered = False
+        """Its result has been handed to a caller."""
+        self.stopping = False
+        """Somebody wants it stopped."""
         self.result: RunResult | None = None
         self.queue = anyio.CancelScope()
         """Cancelled to leave the queue for a place."""
@@ -83,6 +90,7 @@ class RunHandle:
 
     def cancel(self, reason: str) -> None:
         """Ask the run to stop; it ends with the best answer so far. Wait for it to have that."""
+        self.stopping = True
         self.run.cancel(reason)
         self.queue.cancel()  # which the run has left once it has begun
 

@@ -15,6 +15,7 @@ from massgen_mcp.team.spec import ChangedFile, MadeFile
 from massgen_mcp.workspace.beneath import PathRefused, Root
 from massgen_mcp.workspace.names import split
 from massgen_mcp.workspace.run_folder import RUNS, RunFolder
+from massgen_mcp.workspace.trees import names_in, remove
 
 __all__ = [
     "GIVEN",
@@ -22,6 +23,7 @@ __all__ = [
     "MOST_FILES",
     "PICTURES",
     "SPILLED",
+    "forget_files",
     "keep_changes",
     "keep_files",
     "read_change",
@@ -48,6 +50,20 @@ _BY_THE_WAY = frozenset(
     {".git", ".mypy_cache", ".pytest_cache", ".venv", "__pycache__", "node_modules", GIVEN, SPILLED}
 )
 """Folders that the agent did not make by itself, or not for anyone: kept, and not listed."""
+
+
+def forget_files(folder: RunFolder) -> None:
+    """Clear away files that were laid out for an answer: a run that goes on may end with another.
+
+    Raises:
+        PathRefused: they can't be removed.
+    """
+    root = Root.at(folder.scratch)
+    try:
+        if _RESULT in names_in(root.fd):
+            remove(root.fd, _RESULT)
+    finally:
+        root.close()
 
 
 def keep_files(folder: RunFolder, snapshot: str) -> tuple[MadeFile, ...]:

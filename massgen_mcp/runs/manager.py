@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import logging
-import platform
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from random import Random
-from statistics import median
 from typing import Any
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from massgen_mcp import __version__
-from massgen_mcp.engine import Board, Member
-from massgen_mcp.errors import JournalError, MassgenError, RunNotFound
-from massgen_mcp.journal import Journal, MemoryJournal, RunLog, RunRow, read_intact, summarise
-from massgen_mcp.runs.ask import Ask
-from massgen_mcp.runs.attach import attach
+from massgen_mcp.errors import JournalError, MassgenError, RequestRefused, RunNotFound, RunOver, RunTaken
+from massgen_mcp.journal import Journal, RunRow, read_intact, summarise
+from massgen_mcp.runs.admission import Admission, Books
+from massgen_mcp.runs.ask import Ask, digest_of
+from massgen_mcp.runs.asked import Asked, Asking, differing, without_secrets
+from massgen_mcp.runs.attach import digests_of
 from massgen_mcp.runs.catalogue import fitting
+from massgen_mcp.runs.driving import drive
 from massgen_mcp.runs.handle import RunHandle
+from massgen_mcp.runs.launch import Launcher
 from massgen_mcp.runs.made import read_change, read_file
-from massgen_mcp.runs.names import new_run_id
+from massgen_mcp.runs.opening import read_opening
 from massgen_mcp.runs.past import result_of_record, with_warning
-from massgen_mcp.runs.places import Places, load_of
-from massgen_mcp.runs.result import RunResult, TeamInfo
+from massgen_mcp.runs.places import Places
+from massgen_mcp.runs.result import RunResult
 from massgen_mcp.runs.retention import Retention, prune
-from massgen_mcp.runs.shape import finished_result
-from massgen_mcp.runs.users import User, UserJournal, UserTeams, allowed
-from massgen_mcp.runs.world import ResolvedTeam, Teams, World
+from massgen_mcp.runs.session import FollowUp, follow_up
+from massgen_mcp.runs.settings import OnDisconnect
+from massgen_mcp.runs.users import User, UserJournal, UserTeams
+from massgen_mcp.runs.world import Teams, World
 from massgen_mcp.secrets import Secrets
-from massgen_mcp.team import EventLog, Limits, Ports, TeamRun, TeamSpec
-from massgen_mcp.team.prompts import PROMPTS_VERSION
-from massgen_mcp.team.spec import Attached
-from massgen_mcp.telemetry import run_span
 
 __all__ = ["Runs"]
 
@@ -45,6 +41,9 @@ _logger = logging.getLogger(__name__)
 _KEPT = 100
 """Finished runs kept in memory; all others are read back from the journal."""
 _CLOSING_SECONDS = 5.0
+_DAY = 86_400.0
+_ANSWERED = frozenset({"completed", "partial"})
+_UNFINISHED = frozenset({"running", "interrupted"})
 
 
 class Runs:
@@ -63,9 +62,12 @@ class Runs:
             clock=world.clock,
             journal=self.journal,
         )
+        self._launcher = Launcher(lambda: self._world, self.journal, self._go)
+        self._asking = Asking()
         self._user: User | None = None
         self._views: dict[str, Runs] = {}
-        self._admission = anyio.Lock()
+        self._books = Books(journal=self.journal, handles=self._everybodys, clock=world.clock)
+        self._admission = Admission(self._books, usd_per_day=world.usd_per_day, state=world.state_dir)
 
     def for_user(self, user: User) -> Runs:
         """The runs as one user has them: only their own, within what they are allowed."""
@@ -74,6 +76,7 @@ class Runs:
             view = self._views[user.name] = Runs(self._world, self._tasks)
             view._places = self._places
             view._retention = self._retention
+            view._admission = self._admission
         if view._user != user:
 
             async def open_journal() -> Journal:
@@ -85,12 +88,12 @@ class Runs:
             )
         return view
 
-    def _everybodys(self) -> dict[str, RunHandle]:
+    def _everybodys(self) -> list[RunHandle]:
         """The runs of this process that may be seen here, those of users included."""
         found = dict(self._handles)
         for view in self._views.values():
             found |= view._handles  # noqa: SLF001 - of this class
-        return found
+        return list(found.values())
 
     @property
     def teams(self) -> Teams:
@@ -101,6 +104,16 @@ class Runs:
     def secrets(self) -> Secrets:
         """What must not be shown."""
         return self._world.secrets
+
+    @property
+    def on_disconnect(self) -> OnDisconnect:
+        """What becomes of a run whose caller goes away."""
+        return self._world.on_disconnect
+
+    @property
+    def keep_days(self) -> float | None:
+        """How long a run is kept once it is over; None: until someone deletes it."""
+        return self._world.keep_days
 
     async def catalogue(
         self, backend: str | None = None, task: str | None = None, *, limit: int | None = None
@@ -114,101 +127,172 @@ class Runs:
         """
         found = await self._world.teams.catalogue(backend, task)
         try:
-            found |= {"spent_today_usd": await self._spent_today()}
+            found |= {"spent_today_usd": await self._books.spent_today()}
         except JournalError as error:
             found |= {"journal": str(error)}
         return found if limit is None or backend is not None else fitting(found, limit)
 
-    async def _spent_today(self) -> float:
-        """US dollars of all runs on this state folder that began today, UTC, and of those not kept there."""
-        now = self._world.clock.now()
-        journal = await self.journal()
-        journals = [handle.journal for handle in self._everybodys().values()]
-        unkept = [place for place in journals if isinstance(place, MemoryJournal)]
-        unkept = [place for place in unkept if place is not journal]
-        return round(sum([await place.spent(now - now % 86_400) for place in (journal, *unkept)]), 6)
+    # Asking.
 
-    async def start(self, ask: Ask) -> RunHandle:
-        """Put a question to a team. The run goes on by itself from here.
+    async def ask(self, ask: Ask) -> Asked:
+        """Put a question to a team, or join the run of the same one. The run goes on by itself from here.
+
+        Joined is a run that is live, in any process, or that is over with an answer nobody has collected.
 
         Raises:
             ConfigError, RequestRefused: it can't be asked; nothing was spent.
+            RunNotFound: there is no run to continue.
+            ReplayRefused: the run to continue can't be taken up again.
             JournalError: there is nowhere to keep what will be paid for; nothing was spent.
         """
-        material = await self._world.gather(ask)
-        team = await self._world.teams.resolve(ask)
-        self._keep_secret(team)
-        seated = attach(
-            team.agents,
-            team.equipment,
-            material,
-            least=team.settings.min_agents,
-            project=self._world.project,
-        )
-        team = replace(
-            team,
-            agents=seated.agents,
-            equipment=seated.equipment,
-            warnings=(*team.warnings, *seated.warnings),
-        )
-        async with self._admitted(ask) as ask_within:
-            return await self._launch(ask_within, team, seated.attached)
+        return await self._ask(ask, join=True)
 
-    @asynccontextmanager
-    async def _admitted(self, ask: Ask) -> AsyncGenerator[Ask]:
-        """The question within what its user may spend; one at a time, so that no two spend the same.
+    async def start(self, ask: Ask) -> RunHandle:
+        """Put a question to a team, whoever has asked the same. Raises as `ask` does."""
+        asked = await self._ask(ask, join=False)
+        if asked.handle is None:
+            words = (
+                f"Run {asked.run_id} is driven by another process, or over. `massgen-mcp runs show` shows it."
+            )
+            raise RequestRefused(f"{words} Nothing was spent.")
+        return asked.handle
+
+    async def _ask(self, ask: Ask, *, join: bool) -> Asked:
+        ask = without_secrets(ask, self.secrets.redact)
+        material = await self._world.gather(ask)
+        digests = digests_of(material)
+        if ask.continue_run:
+            asked = await self._gone_on(ask, digests)
+            if asked is not None:
+                return asked
+        digest = digest_of(ask, digests, project=str(self._world.project or ""))
+        async with self._asking.of(digest):
+            asked = await self._same(digest) if join else None
+            if asked is not None:
+                return asked
+            follow = await self._followed(ask.continue_run) if ask.continue_run else None
+            admitted = partial(self._admission.admitted, user=self._user, theirs=self._books)
+            handle = await self._launcher.begin(ask, material, digest, follow=follow, admitted=admitted)
+        self._tasks.start_soon(self._retention.tidy)
+        return Asked(run_id=handle.run_id, handle=handle)
+
+    async def _followed(self, run_id: str) -> FollowUp:
+        records, _ = await read_intact(await self.journal_of(run_id), run_id)
+        return follow_up(records)
+
+    async def _same(self, digest: str) -> Asked | None:
+        """A run of the same question that its caller can have."""
+        for handle in reversed(self._handles.values()):
+            if handle.digest == digest and _can_join(handle) and not await self._delivered(handle):
+                return Asked(run_id=handle.run_id, handle=handle, attached=True)
+        row = await (await self.journal()).same(digest)
+        if row is None or row.run_id in self._handles:  # which is known better here than there
+            return None
+        return Asked(run_id=row.run_id, attached=True)
+
+    async def _delivered(self, handle: RunHandle) -> bool:
+        """Whether any process has handed out its result."""
+        try:
+            return handle.delivered or (await handle.journal.row(handle.run_id)).delivered
+        except RunNotFound:  # deleted meanwhile
+            return True
+
+    async def _gone_on(self, ask: Ask, digests: Mapping[str, str]) -> Asked | None:
+        """The run itself, where it is not over and nothing new is asked; None: a follow-up begins.
 
         Raises:
-            RequestRefused: no further run fits. Nothing was spent.
+            RequestRefused: it is still at work on something else, or can't go on as it is asked to.
         """
-        user = self._user
-        if user is None:
-            yield ask
-            return
-        async with self._admission:
-            live = [handle for handle in self._handles.values() if handle.result is None]
-            spent = 0.0 if user.usd_per_day is None else await self._spent_today()
-            yield allowed(user, ask, running=len(live), spent=spent, committed=sum(map(_unspent, live)))
+        run_id = ask.continue_run
+        journal = await self.journal_of(run_id)
+        row = await journal.row(run_id)
+        asks = bool(ask.question.strip())
+        itself = Asked(run_id=run_id, handle=self._handles.get(run_id), attached=True)
+        if row.state not in _UNFINISHED:
+            return None if asks else itself
+        first = (await journal.read(run_id, limit=1))[0]
+        others = differing(ask, digests, first.body)
+        if not others:
+            return itself if row.state == "running" else await self._taken_up(run_id)
+        if row.state == "running":
+            raise RequestRefused(
+                f'Run {run_id} is at work. Wait for it with get_run(run_id="{run_id}", wait_seconds=45), '
+                "then ask the follow-up. Nothing was spent."
+            )
+        if not asks:
+            names = ", ".join(f"`{name}`" for name in others)
+            raise RequestRefused(
+                f"Run {run_id} was interrupted, and goes on as it was asked. Leave out {names}, or put the "
+                "follow-up into `question`. Nothing was spent."
+            )
+        return None
 
-    async def _launch(self, ask: Ask, team: ResolvedTeam, attached: Attached) -> RunHandle:
-        random = self._world.random()
-        spec = _spec(ask, team, random, attached)
-        journal = await self.journal() if team.journalled else self._unkept()
-        log, usual = await self._begin(spec, team, random, journal)
-        ports = Ports(
-            clock=self._world.clock,
-            random=random,
-            open_backend=self._world.open_backend,
-            place=self._world.place,
-            open_workshop=self._world.open_workshop,
-        )
-        run = TeamRun(
-            spec, ports=ports, prices=self._world.prices, log=EventLog(log, redact=self._world.secrets.redact)
-        )
-        info = TeamInfo(name=team.name, why=team.why)
-        handle = RunHandle(run, team=info, warnings=list(team.warnings), usual_seconds=usual, journal=journal)
+    async def _taken_up(self, run_id: str) -> Asked:
+        """An interrupted run in motion again, here or where somebody else was faster."""
+        async with self._asking.of(run_id):
+            try:
+                return Asked(run_id=run_id, handle=await self.resume(run_id))
+            except (RunTaken, RunOver):
+                return Asked(run_id=run_id, handle=self._handles.get(run_id), attached=True)
+
+    def _go(self, handle: RunHandle) -> None:
+        """The run is in motion from here on."""
+        self._handles.pop(handle.run_id, None)  # what was known of it here before it was interrupted
         self._handles[handle.run_id] = handle
         self._tasks.start_soon(self._drive, handle)
-        self._tasks.start_soon(self._retention.tidy)
-        return handle
 
-    def _unkept(self) -> Journal:
-        """The journal of a team that wants none on disk; what is shown of it is redacted all the same."""
-        return MemoryJournal(clock=self._world.clock, redact=self.secrets.redact_value)
+    async def _drive(self, handle: RunHandle) -> None:
+        await drive(handle, self._places)
+        if handle.result is not None and handle.result.status == "interrupted":
+            self._handles.pop(handle.run_id, None)  # its records say more than this process can
+        self._forget()
 
-    def _keep_secret(self, team: ResolvedTeam) -> None:
-        """Know every secret of the team before a word of the question is written down."""
-        for agent in team.agents:
-            keys = (agent.api_key, agent.options.api_key)
-            for key in keys:
-                if key is not None:
-                    self.secrets.add(key.get_secret_value(), agent.key_name or f"{agent.id}.api_key")
-            for name, value in agent.options.extra_headers.items():
-                self.secrets.add(value, f"{agent.id}.{name}")
-        for agent, tools in team.equipment.tools.items():
-            for server in tools.mcp_servers:
-                for name, value in server.secrets:
-                    self.secrets.add(value, f"{agent}.{server.name}.{name}")
+    # Going on after an end of the process.
+
+    async def resume(self, run_id: str) -> RunHandle:
+        """Take an interrupted run up where it stopped. What is journalled is neither paid nor done again.
+
+        Raises:
+            RunNotFound: there is no such run.
+            RunTaken: it is alive, in this process or another.
+            RunOver: it is finished.
+            ReplayRefused: its team or this program have changed since; it stays as it is.
+            ConfigError, RequestRefused: its team can't be used now.
+            JournalError: its records can't be read.
+        """
+        return await self._launcher.resume(run_id)
+
+    async def team_of(self, run_id: str) -> str:
+        """The team that a run was asked of, as its caller named it; empty where none was named.
+
+        Raises:
+            RunNotFound: there is no such run.
+            ReplayRefused: another version made it, whose runs can't be taken up by this one.
+        """
+        opening = read_opening((await (await self.journal()).read(run_id, limit=1))[0])
+        return opening.ask.team or ""
+
+    async def resume_interrupted(self) -> None:
+        """Go on with all runs of the last day whose processes are gone, of every user.
+
+        One that can't go on stays as it is; the log says why.
+        """
+        try:
+            rows = await (await self.journal()).interrupted(since=self._world.clock.now() - _DAY)
+        except JournalError as error:
+            _logger.warning("no run was taken up again: %s", error)
+            return
+        for row in rows:
+            try:
+                await self._of(row.user).resume(row.run_id)
+            except MassgenError as error:
+                _logger.warning("run %s was not taken up again: %s", row.run_id, error)
+
+    def _of(self, user: str) -> Runs:
+        """The runs of a user who may not have come by yet."""
+        if not user:
+            return self
+        return self._views.get(user) or self.for_user(User(name=user))
 
     def live(self, run_id: str) -> RunHandle | None:
         """The handle of a run of this process, in motion or lately over."""
@@ -260,6 +344,16 @@ class Runs:
             return result
         await (await self.journal()).request_cancel(run_id, reason)
         return await self.wait(run_id, _CLOSING_SECONDS)
+
+    async def deliver(self, run_id: str) -> None:
+        """Keep that a caller has been handed a run's result: who asks the same again starts anew."""
+        handle = self._handles.get(run_id)
+        try:
+            await (await self.journal_of(run_id)).deliver(run_id)
+        except (JournalError, RunNotFound) as error:  # the disk is full, or it was deleted just now
+            _logger.warning("run %s: that its result was handed over is not kept: %s", run_id, error)
+        if handle is not None:
+            handle.delivered = True
 
     async def file(self, run_id: str, path: str) -> tuple[str, bytes]:
         """Media type and content of a file that came with a run's answer.
@@ -325,144 +419,14 @@ class Runs:
             with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
                 await self._journal.aclose()
 
-    # One run.
-
-    async def _begin(
-        self, spec: TeamSpec, team: ResolvedTeam, random: Random, journal: Journal
-    ) -> tuple[RunLog, float | None]:
-        run_id = new_run_id(self._world.clock.now(), random)
-        usual = _usual_seconds(await journal.rows(limit=50), team.name)
-        body = {
-            "question": spec.question,
-            "context": spec.context,
-            **({"attached": dict(spec.attached.digests)} if spec.attached.digests else {}),
-            "team": team.name,
-            "why": team.why,
-            "strategy": spec.strategy,
-            "config": dict(spec.config),
-            "agents": [
-                {"id": agent.id, "backend": agent.info.type, "model": agent.options.model}
-                for agent in spec.agents
-            ],
-            "labels": dict(Board.begin([Member(id=agent.id) for agent in spec.agents], spec.settings).labels),
-            "seed": spec.settings.seed,
-            "prompts": PROMPTS_VERSION,
-            "version": __version__,
-            "host": platform.node(),
-        }
-        log = await journal.begin(run_id, question=spec.question, team=team.name, body=body)
-        return log, usual
-
-    async def _drive(self, handle: RunHandle) -> None:
-        """The edge of a run: whatever ends it, its callers get a result."""
-        log = handle.run.log
-        try:
-            result = await self._in_turn(handle)
-        except MassgenError as error:
-            result = await _kept(handle, self._broken(handle, str(error)))
-        except Exception:
-            # A defect of ours must not take down the server and the runs beside this one.
-            _logger.exception("run %s broke", handle.run_id)
-            why = "a defect in massgen-mcp; its log on stderr has the details"
-            result = await _kept(handle, self._broken(handle, why))
-        handle.finish(result)
-        log.close()
-        self._forget()
-
-    async def _in_turn(self, handle: RunHandle) -> RunResult:
-        """Drive the run once there is a place for it; one that is cancelled while it queues never begins."""
-        run = handle.run
-        begun = False
-
-        def queued(words: str) -> None:
-            handle.queued = words
-
-        async with AsyncExitStack() as stack:
-            with handle.queue:
-                await stack.enter_async_context(self._places.place(load_of(run.spec.agents), queued))
-                begun = True
-            if not begun:
-                return await self._never_begun(handle)
-            with run_span(run_id=handle.run_id, team=handle.team.name, strategy=run.spec.strategy):
-                ended = await run.drive()
-        return await _kept(handle, finished_result(run, ended, team=handle.team, warnings=handle.warnings))
-
-    async def _never_begun(self, handle: RunHandle) -> RunResult:
-        handle.queued = ""
-        stopped = handle.status().model_copy(
-            update={"status": "cancelled", "stopped_by": "cancelled", "next": "", "phase": "", "done": ""}
-        )
-        return await _kept(handle, stopped)
-
-    def _broken(self, handle: RunHandle, why: str) -> RunResult:
-        """The run can't go on although its agents could: say so with everything it has."""
-        status = handle.status()
-        best = handle.run.board.current
-        return status.model_copy(
-            update={
-                "status": "partial" if best else "failed",
-                "answer": best[0].content if best else "",
-                "winner": best[0].agent if best else "",
-                "error": f"The run was stopped: {why}",
-                "next": "",
-                "phase": "",
-            }
-        )
-
     def _forget(self) -> None:
         over = [run_id for run_id, handle in self._handles.items() if handle.result is not None]
         for run_id in over[: max(0, len(over) - _KEPT)]:
             del self._handles[run_id]
 
 
-async def _kept(handle: RunHandle, result: RunResult) -> RunResult:
-    """The result, in the journal. One that can't be kept is still given to who waits for it."""
-    try:
-        await handle.run.log.append("Finished", _finished_body(result))
-    except JournalError as error:
-        return with_warning(result, f"This result could not be kept: {error}")
-    return result
-
-
-def _spec(ask: Ask, team: ResolvedTeam, random: Random, attached: Attached) -> TeamSpec:
-    allowance = team.allowance.within(ask.budget)
-    limits = Limits(
-        seconds=allowance.seconds if allowance.seconds is not None else 600.0,
-        first_round_seconds=team.first_round_seconds,
-        round_seconds=team.round_seconds,
-        usd=allowance.usd,
-        tokens=None if allowance.tokens is None else int(allowance.tokens),
-        requests=None if allowance.requests is None else int(allowance.requests),
-    )
-    return TeamSpec(
-        question=ask.question,
-        context=ask.context,
-        agents=team.agents,
-        strategy=ask.strategy or team.strategy,
-        settings=replace(team.settings, seed=team.settings.seed or random.getrandbits(32)),
-        limits=limits,
-        attached=attached,
-        equipment=team.equipment,
-        config=team.config or {},
-    )
-
-
-def _unspent(handle: RunHandle) -> float:
-    """US dollars that a run may still spend."""
-    limit = handle.run.spec.limits.usd
-    return 0.0 if limit is None else max(0.0, limit - (handle.run.budget.spent.cost_usd or 0.0))
-
-
-def _usual_seconds(rows: Sequence[RunRow], team: str) -> float | None:
-    """How long this team's runs have taken, from those that are over."""
-    times = [row.ended - row.started for row in rows if row.team == team and row.ended is not None]
-    return median(times) if times else None
-
-
-def _finished_body(result: RunResult) -> dict[str, Any]:
-    data = result.model_dump(mode="json")
-    keys = ("status", "stopped_by", "winner", "answer", "warnings", "usage")
-    return {key: data[key] for key in keys} | {
-        "rule": result.agreement.rule if result.agreement else "",
-        "result": data,
-    }
+def _can_join(handle: RunHandle) -> bool:
+    result = handle.result
+    if result is None:
+        return not handle.stopping
+    return bool(result.answer and not handle.delivered and result.status in _ANSWERED)

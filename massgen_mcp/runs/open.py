@@ -173,11 +173,15 @@ async def open_runs(
         max_agents=settings.max_agents,
         max_memory=settings.max_memory,
         keep_days=settings.keep_days,
+        usd_per_day=settings.usd_per_day,
+        on_disconnect=settings.on_disconnect,
         secrets=secrets,
     )
     runs = Runs(world, tasks)
     if not terminal:
         tasks.start_soon(runs.tidy)
+    if settings.resume and not terminal:
+        tasks.start_soon(runs.resume_interrupted)
     try:
         yield runs
     finally:

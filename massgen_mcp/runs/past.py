@@ -35,7 +35,7 @@ def result_of_record(row: RunRow, summary: RunSummary) -> RunResult:
         seconds=round((summary.ended or row.heartbeat or row.started) - row.started, 2),
         error=_interrupted(summary) if row.state == "interrupted" else "",
         warnings=list(summary.warnings),
-        next="" if over else f'get_run(run_id="{row.run_id}", wait_seconds=45)',
+        next=_next(row),
         report=f"massgen://runs/{row.run_id}",
     )
 
@@ -45,11 +45,23 @@ def with_warning(result: RunResult, words: str) -> RunResult:
     return result.model_copy(update={"warnings": [*result.warnings, words]})
 
 
+def _next(row: RunRow) -> str:
+    """The call that brings a run further."""
+    match row.state:
+        case "running":
+            return f'get_run(run_id="{row.run_id}", wait_seconds=45)'
+        case "interrupted":
+            return f'ask_team(question="", continue_run="{row.run_id}")'
+        case _:
+            return ""
+
+
 def _interrupted(summary: RunSummary) -> str:
     have = f"{len(summary.answers)} answers" if summary.answers else "no answer"
     return (
-        f"The process that drove this run is gone; the run had {have}. What was paid for is kept: "
-        f'get_run(run_id="{summary.run_id}", detail="answers"). Ask again to have a whole answer.'
+        f"The process that drove this run is gone; the run had {have}. What was paid for is kept, and it "
+        "can be taken up where it stopped: make the call in `next`, or `massgen-mcp runs resume "
+        f"{summary.run_id}`."
     )
 
 
@@ -71,8 +83,14 @@ def _agent(agent: AgentSummary) -> AgentRow:
 
 def _usage(summary: RunSummary) -> UsageRow:
     lost: dict[str, float] = {}
-    if summary.open_calls and summary.state == "interrupted":
-        lost = {"requests": summary.open_calls, "tokens": summary.open_tokens, "cost_usd": summary.open_usd}
+    dead = summary.state == "interrupted"
+    calls = summary.lost_calls + (summary.open_calls if dead else 0)
+    if calls:
+        lost = {
+            "requests": calls,
+            "tokens": summary.lost_tokens + (summary.open_tokens if dead else 0),
+            "cost_usd": summary.lost_usd + (summary.open_usd if dead else 0.0),
+        }
     return UsageRow(
         requests=summary.usage.requests,
         input=summary.usage.input,

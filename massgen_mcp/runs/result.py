@@ -122,6 +122,8 @@ class RunResult(_Part):
     answer: str = ""
     status: ResultStatus
     stopped_by: str = ""
+    attached: bool | None = None
+    """The same question was asked before: this is that run, and nothing was paid twice."""
     run_id: str
     winner: str = ""
     agreement: Agreement | None = None

@@ -19,7 +19,8 @@ from massgen_mcp.errors import JournalError, MassgenError, RunNotFound
 from massgen_mcp.journal import Journal
 from massgen_mcp.journal.folder import FILE
 from massgen_mcp.journal.rules import DAY
-from massgen_mcp.workspace.run_folder import RunFolder, old_folders, sweep
+from massgen_mcp.workspace.kept_folder import KEPT
+from massgen_mcp.workspace.run_folder import RUNS, RunFolder, old_folders, sweep
 
 __all__ = ["STAMP", "Retention", "prune"]
 
@@ -131,7 +132,7 @@ async def _make_room(journal: Journal, state: Path, before: float) -> bool:
 
 
 def _is_due(state: Path, now: float) -> bool:
-    if not (state / FILE).exists() and not (state / "runs").is_dir():
+    if not any(((state / FILE).exists(), (state / RUNS).is_dir(), (state / KEPT).is_dir())):
         return False  # nothing was ever kept, and no folder is made for that
     try:
         last = float((state / STAMP).read_text(encoding="ascii"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import anyio.to_thread
@@ -12,26 +13,39 @@ from massgen_mcp.tools.downstream.entry import Entry, Spill
 from massgen_mcp.tools.filters import NameLists
 from massgen_mcp.workspace.areas import Areas
 from massgen_mcp.workspace.beneath import PathRefused
+from massgen_mcp.workspace.trees import names_in
 from massgen_mcp.workspace.writing import write_bytes
 
 __all__ = ["entry_of", "names_workspace", "spill_to"]
 
 _CWD = "${cwd}"
+_SPILLING = threading.Lock()
 
 
 def spill_to(areas: Areas) -> Spill:
-    """Keep what is too large for a model in the agent's workspace."""
-    count = iter(range(1, 10_000))
+    """Keep what is too large for a model in the agent's workspace, under a name that is free there."""
 
     async def spill(name: str, data: bytes) -> str:
-        path = f"{SPILLED}/{next(count)}-{name}"
         try:
-            await anyio.to_thread.run_sync(write_bytes, areas, path, data)
+            return await anyio.to_thread.run_sync(_spill, areas, name, data)
         except (PathRefused, OSError) as error:
             return f"no file, since it could not be written: {error}"
-        return path
 
     return spill
+
+
+def _spill(areas: Areas, name: str, data: bytes) -> str:
+    with _SPILLING:
+        try:
+            with areas.workspace.root.in_folder((SPILLED,)) as folder:
+                # Those of a process that died in this run are there still, and agents know their names.
+                taken = [there.partition("-")[0] for there in names_in(folder)]
+        except OSError:
+            taken = []
+        number = 1 + max((int(one) for one in taken if one.isdecimal()), default=0)
+        path = f"{SPILLED}/{number}-{name}"
+        write_bytes(areas, path, data)
+    return path
 
 
 def _texts(server: McpServer) -> tuple[str, ...]:

@@ -8,15 +8,26 @@ from dataclasses import replace
 from massgen_mcp.backends.registry import BACKENDS
 from massgen_mcp.config.environment import Environment
 from massgen_mcp.config.load import Loaded
-from massgen_mcp.config.models import AgentConfig, TeamConfig
+from massgen_mcp.config.models import AgentConfig, RequestShare, RoundShare, TeamConfig, TurnShare
 from massgen_mcp.config.readiness import Readiness, agent_readiness, key_for
 from massgen_mcp.engine import Settings
 from massgen_mcp.errors import ConfigError, RequestRefused
 from massgen_mcp.runs.ask import Allowance
+from massgen_mcp.runs.cost import Course, Members, course_of
 from massgen_mcp.runs.world import ResolvedTeam
 from massgen_mcp.team import AgentSpec
+from massgen_mcp.team.budget import Share
+from massgen_mcp.team.shares import Shares
 
-__all__ = ["agent_spec", "allowance_of", "engine_settings", "ready_team"]
+__all__ = [
+    "agent_spec",
+    "allowance_of",
+    "course_of_team",
+    "engine_settings",
+    "members_of",
+    "ready_team",
+    "shares_of",
+]
 
 
 def ready_team(loaded: Loaded, *, name: str, defaults: Allowance, why: str) -> ResolvedTeam:
@@ -30,19 +41,22 @@ def ready_team(loaded: Loaded, *, name: str, defaults: Allowance, why: str) -> R
     present, absent = _seated(team, loaded, name)
     words = [str(problem) for problem in loaded.problems if problem.severity == "warning"]
     away = _sat_out(absent)
+    round_seconds = team.budget.per_round.seconds
     return ResolvedTeam(
         name=name,
         agents=tuple(
             replace(
-                agent_spec(agent, loaded.environment, number=number), key_name=_key_name(loaded, agent.id)
+                _timed(agent_spec(agent, loaded.environment, number=number), team),
+                key_name=_key_name(loaded, agent.id),
             )
             for number, agent in enumerate(present)
         ),
         strategy=team.orchestrator.effective_strategy,
         settings=engine_settings(team, {agent.id for agent in present}),
         allowance=allowance_of(team, defaults),
-        first_round_seconds=team.timeout_settings.initial_round_timeout_seconds,
-        round_seconds=team.timeout_settings.subsequent_round_timeout_seconds,
+        first_round_seconds=_lower(team.timeout_settings.initial_round_timeout_seconds, round_seconds),
+        round_seconds=_lower(team.timeout_settings.subsequent_round_timeout_seconds, round_seconds),
+        shares=shares_of(team),
         why=why,
         warnings=(*words, *away),
         config=dict(loaded.resolved),
@@ -72,6 +86,60 @@ def agent_spec(agent: AgentConfig, environment: Environment, *, number: int) -> 
         environ=environment.merged(),
         sandbox=agent.tools.sandbox,
     )
+
+
+def _timed(spec: AgentSpec, team: TeamConfig) -> AgentSpec:
+    """The agent with the lower of its `timeout` and the team's limit for one request."""
+    seconds = _lower(spec.options.timeout, team.budget.per_request.seconds)
+    if spec.info.kind != "model" or seconds == spec.options.timeout:
+        return spec
+    return replace(spec, options=spec.options.model_copy(update={"timeout": seconds}))
+
+
+def shares_of(team: TeamConfig) -> Shares:
+    """What the file lets each request, turn and round use."""
+    budget = team.budget
+    return Shares(
+        request=_share(budget.per_request), turn=_share(budget.per_turn), round=_share(budget.per_round)
+    )
+
+
+def members_of(loaded: Loaded, team: TeamConfig, *, everybody: bool) -> Members:
+    """Who would answer now: without optional agents that can't work, unless `everybody` is wanted."""
+    present = [
+        agent
+        for agent in team.agents
+        if everybody or not agent.optional or agent_readiness(agent, loaded.environment).ready
+    ]
+    seated = (present or team.agents)[: team.orchestrator.max_agents]
+    return [(agent.id, BACKENDS[agent.backend.type], agent.backend) for agent in seated]
+
+
+def course_of_team(team: TeamConfig, agents: int) -> Course:
+    """What a run of a team with so many agents is made of."""
+    orchestrator = team.orchestrator
+    paths = [
+        *orchestrator.context_paths,
+        *(path for agent in team.agents for path in agent.tools.context_paths),
+    ]
+    always = orchestrator.coordination.enable_planning_mode or any(
+        path.permission == "write" for path in paths
+    )
+    presentation = orchestrator.effective_presentation
+    presents = True if always or (presentation == "synthesize" and agents > 1) else None
+    if presents is None and presentation == "reuse":
+        presents = False
+    votes = not orchestrator.skip_voting
+    return course_of(orchestrator.effective_strategy, agents, presents=presents, votes=votes)
+
+
+def _share(limits: RequestShare | TurnShare | RoundShare) -> Share:
+    return Share(usd=limits.usd, tokens=limits.tokens, requests=limits.requests, seconds=limits.seconds)
+
+
+def _lower(mine: float | None, other: float | None) -> float | None:
+    limits = [limit for limit in (mine, other) if limit is not None]
+    return min(limits, default=None)
 
 
 def engine_settings(team: TeamConfig, present: AbstractSet[str]) -> Settings:

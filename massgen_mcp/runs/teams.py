@@ -28,7 +28,7 @@ from massgen_mcp.engine import available_strategies
 from massgen_mcp.errors import Problem, RequestRefused
 from massgen_mcp.runs.ask import Ask
 from massgen_mcp.runs.catalogue import backend_row, backend_rows, matrix_rows, team_row
-from massgen_mcp.runs.cost import expected_usd
+from massgen_mcp.runs.cost import course_of, expected, expected_seconds, expected_usd
 from massgen_mcp.runs.default_team import Candidate, Choice, candidates, choose
 from massgen_mcp.runs.equipment import equip, needs_sandbox, writes_project
 from massgen_mcp.runs.holding import Holding
@@ -36,7 +36,14 @@ from massgen_mcp.runs.kept import KeptTeams
 from massgen_mcp.runs.local_servers import local_servers
 from massgen_mcp.runs.roots import Roots
 from massgen_mcp.runs.settings import Settings
-from massgen_mcp.runs.specs import agent_spec, allowance_of, engine_settings, ready_team
+from massgen_mcp.runs.specs import (
+    agent_spec,
+    allowance_of,
+    course_of_team,
+    engine_settings,
+    members_of,
+    ready_team,
+)
 from massgen_mcp.runs.world import ResolvedTeam
 from massgen_mcp.team.spec import Equipment
 from massgen_mcp.workspace.sandbox import SandboxUnavailable, find_sandbox
@@ -46,7 +53,7 @@ __all__ = ["DEFAULT_TEAM", "DEMO_TEAM", "OperatorTeams", "Place"]
 DEFAULT_TEAM = "default"
 DEMO_TEAM = "demo"
 Place: TypeAlias = Literal["terminal", "server"]
-_EXPECTED_SECONDS = "20 to 120"
+_INLINE = "inline"
 _USUAL_KEYS = 4
 """Keys that are named as examples."""
 
@@ -235,7 +242,7 @@ class OperatorTeams:
         row: dict[str, Any] = {
             "members": [f"{item.info.type}/{item.model}" for item in choice.members],
             "why": choice.why,
-            "expected_seconds": _EXPECTED_SECONDS,
+            "expected_seconds": "{} to {}".format(*expected_seconds(course_of("auto", len(choice.members)))),
         }
         agents = zip(choice.members, self._default(choice).agents, strict=True)
         usd = await expected_usd([(item.info, agent.backend) for item, agent in agents], self.prices)
@@ -246,7 +253,11 @@ class OperatorTeams:
         return matrix_rows()
 
     async def validate(self, config: str) -> dict[str, Any]:
-        """Problems of a config given by name, path in an approved folder, or as YAML text. Pure."""
+        """Problems of a config given by name, path in an approved folder, or as YAML text.
+
+        Of one that can be used also what a question costs at most, and of one that can be run what a typical
+        one is expected to need.
+        """
         loaded, name, source = self._loaded(config)
         data: dict[str, Any] = {
             "ok": loaded.team is not None,
@@ -268,15 +279,20 @@ class OperatorTeams:
                 )
                 if value is not None
             }
+        if loaded.team is not None and not loaded.unavailable:
+            # Who sends YAML is not told here, either, for which of its agents there is a key.
+            members = members_of(loaded, loaded.team, everybody=source == _INLINE)
+            course = course_of_team(loaded.team, len(members))
+            data["expected"] = await expected(members, course, self.prices)
         return data
 
     def _loaded(self, config: str) -> tuple[Loaded, str, str]:
         text = config.strip()
         if "\n" in text or text.startswith("{") or ": " in text:
             loaded = load_text(
-                text, environment=self.environment, origin="inline", name="inline", today=self._today()
+                text, environment=self.environment, origin="inline", name=_INLINE, today=self._today()
             )
-            return loaded, "inline", "inline"
+            return loaded, _INLINE, _INLINE
         file = find_team(text, self.search())
         return self._load(file), file.name, str(file.path)
 

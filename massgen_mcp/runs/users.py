@@ -123,11 +123,52 @@ class UserJournal:
         self._user = user
 
     async def begin(
-        self, run_id: str, *, question: str, team: str, body: Mapping[str, Any], user: str = ""
+        self,
+        run_id: str,
+        *,
+        question: str,
+        team: str,
+        body: Mapping[str, Any],
+        user: str = "",
+        digest: str = "",
     ) -> RunLog:
         """Create a run of this user's, whatever `user` says."""
         del user
-        return await self._journal.begin(run_id, question=question, team=team, body=body, user=self._user)
+        return await self._journal.begin(
+            run_id, question=question, team=team, body=body, user=self._user, digest=digest
+        )
+
+    async def take_over(self, run_id: str, *, body: Mapping[str, Any]) -> RunLog:
+        """Become the driver of an interrupted run of this user's.
+
+        Raises:
+            RunNotFound: this user has no such run.
+            RunTaken: it is driven, and its driver lives.
+            RunOver: it is finished.
+        """
+        await self.row(run_id)
+        return await self._journal.take_over(run_id, body=body)
+
+    async def same(self, digest: str, *, user: str | None = None) -> RunRow | None:
+        """The newest run of this user's that can serve the same question, whatever `user` says."""
+        del user
+        return await self._journal.same(digest, user=self._user)
+
+    async def deliver(self, run_id: str) -> None:
+        """Keep that a run's result has been handed to a caller.
+
+        Raises:
+            RunNotFound: this user has no such run.
+        """
+        await self.row(run_id)
+        await self._journal.deliver(run_id)
+
+    async def interrupted(
+        self, *, since: float, limit: int = 100, user: str | None = None
+    ) -> Sequence[RunRow]:
+        """This user's interrupted runs, whatever `user` says."""
+        del user
+        return await self._journal.interrupted(since=since, limit=limit, user=self._user)
 
     async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[Record]:
         """A run's records in order.
@@ -192,7 +233,7 @@ class UserJournal:
         """Nothing: the journal stays open for the others."""
 
 
-def allowed(user: User, ask: Ask, *, running: int, spent: float, committed: float) -> Ask:
+def allowed(user: User, ask: Ask, *, running: int, spent: float, committed: float, free: bool = False) -> Ask:
     """The question with what its run may spend today.
 
     Args:
@@ -201,6 +242,7 @@ def allowed(user: User, ask: Ask, *, running: int, spent: float, committed: floa
         running: runs of theirs in motion.
         spent: US dollars of their runs that began today.
         committed: US dollars that those in motion may still spend.
+        free: whether its team costs nothing: then money does not refuse it.
 
     Raises:
         RequestRefused: no further run fits. Nothing was spent.
@@ -213,10 +255,11 @@ def allowed(user: User, ask: Ask, *, running: int, spent: float, committed: floa
     if user.usd_per_day is None:
         return ask
     left = user.usd_per_day - spent - committed
-    if left <= 0:
+    if left <= 0 and not free:
         held = f", and ${committed:.2f} are set aside for runs in motion" if committed else ""
         raise RequestRefused(
             f"Your token's ${user.usd_per_day:.2f} a day are used up: ${spent:.2f} went to the runs of "
-            f"today{held}. The day ends at midnight UTC; the operator can raise the limit."
+            f"today{held}. The day ends at midnight UTC; the operator can raise the limit. "
+            "Nothing was spent."
         )
-    return replace(ask, budget=ask.budget.within(Allowance(usd=left)))
+    return replace(ask, budget=ask.budget.within(Allowance(usd=max(0.0, left))))

@@ -14,7 +14,7 @@ from massgen_mcp.engine import AgentId
 from massgen_mcp.errors import BackendError
 from massgen_mcp.runs.bench import Bench
 from massgen_mcp.runs.fitting import Fitter, Machine
-from massgen_mcp.runs.made import MOST_FILES, keep_changes, keep_files
+from massgen_mcp.runs.made import MOST_FILES, forget_files, keep_changes, keep_files
 from massgen_mcp.team.spec import (
     AgentSpec,
     ChangedFile,
@@ -52,6 +52,10 @@ async def open_workshop(
     async with AsyncExitStack() as stack:
         folder = _open_folder(machine, run_id, spec)
         stack.callback(folder.close)
+        try:
+            await anyio.to_thread.run_sync(_tidy, folder)
+        except (PathRefused, OSError) as error:
+            raise BackendError(f"The run's folder can't be tidied: {error}", kind="unavailable") from error
         fitter = Fitter(machine, spec, folder, tell, charge)
         await fitter.prepare(stack)
         room = _Room(fitter, spec.agents, folder, redact=machine.secrets.redact)
@@ -80,6 +84,12 @@ def _open_folder(machine: Machine, run_id: str, spec: TeamSpec) -> RunFolder:
         )
     except (PathRefused, OSError) as error:
         raise BackendError(f"The run's folder can't be made: {error}", kind="unavailable") from error
+
+
+def _tidy(folder: RunFolder) -> None:
+    """Clear away what another process, which died in this run, has left half done."""
+    folder.tidy()
+    forget_files(folder)
 
 
 @dataclass(slots=True)

@@ -18,8 +18,10 @@ from massgen_mcp.errors import RequestRefused
 from massgen_mcp.journal import Journal
 from massgen_mcp.runs.ask import Allowance, Ask
 from massgen_mcp.runs.material import Material
+from massgen_mcp.runs.settings import OnDisconnect
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec
+from massgen_mcp.team.shares import Shares
 from massgen_mcp.team.spec import Equipment, OpenWorkshop, no_queue, no_tools
 from massgen_mcp.tools.toolset import Toolset
 
@@ -37,6 +39,8 @@ class ResolvedTeam:
     allowance: Allowance
     first_round_seconds: float | None = None
     round_seconds: float | None = None
+    shares: Shares = field(default_factory=Shares)
+    """What each round, turn and request may use of the allowance."""
     why: str = ""
     warnings: tuple[str, ...] = ()
     equipment: Equipment = field(default_factory=Equipment)
@@ -128,5 +132,9 @@ class World:
     """MiB of those agents; None: any amount."""
     keep_days: float | None = None
     """Runs that have been over for longer are deleted, once a day; None: they are kept."""
+    usd_per_day: float | None = None
+    """US dollars of all runs on the state folder that begin in one day, UTC; None: no limit."""
+    on_disconnect: OnDisconnect = "auto"
+    """What becomes of a run whose caller goes away; the doors see to it."""
     secrets: Secrets = field(default_factory=Secrets)
     """What must not be shown; the doors redact everything by it."""

@@ -16,10 +16,14 @@ from massgen_mcp.team.prompts import (
     vote_text,
 )
 from massgen_mcp.team.seat import Seat
-from massgen_mcp.team.spec import Attached
+from massgen_mcp.team.spec import Attached, Earlier
 from massgen_mcp.team.workflow import Wanted
+from massgen_mcp.text import shorten
 
 __all__ = ["Matter", "TurnBrief", "brief_turn", "handed_on", "shown_answers"]
+
+_HINT = 200
+"""Characters of an earlier question or answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,7 @@ class Matter:
     tag: str
     """The run's random fence."""
     attached: Attached = field(default_factory=Attached)
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +67,7 @@ def brief_turn(seat: Seat, turn: Turn, board: Board, matter: Matter) -> TurnBrie
     kind = "vote" if voting else "answer" if turn.kind is TurnKind.ANSWER else "present"
     brief = Brief(
         kind=kind,
-        question=matter.question,
+        question=_in_brief(matter),
         answers=tuple((board.label(answer), answer.conclusion, answer.content) for answer in answers),
     )
     return TurnBrief(messages=tuple(messages), wanted=wanted, labels=labels, brief=brief)
@@ -88,9 +93,18 @@ def handed_on(turn: Turn, board: Board) -> tuple[str, str]:
     return board.label(chosen), "" if chosen.agent == turn.agent else chosen.snapshot or ""
 
 
+def _in_brief(matter: Matter) -> str:
+    """The question for a model that continues text; what it follows on is only hinted at."""
+    if matter.earlier is None or not matter.earlier.exchanges:
+        return matter.question
+    last = matter.earlier.exchanges[-1]
+    hint = f"{shorten(last.question, _HINT)} {shorten(last.answer, _HINT)}"
+    return f"{' '.join(hint.split())}\n{matter.question}"
+
+
 def _opening(seat: Seat, matter: Matter) -> list[Message]:
     system = answer_system(seat.spec.system_message, seat.spec.info.workflow)
-    attached = matter.attached
+    attached, earlier = matter.attached, matter.earlier
     images = attached.images if seat.spec.info.image_input else ()
     question = question_text(
         matter.question,
@@ -98,6 +112,8 @@ def _opening(seat: Seat, matter: Matter) -> list[Message]:
         matter.tag,
         files=attached.texts.get(seat.spec.id, ""),
         images=len(images),
+        earlier=earlier.exchanges if earlier else (),
+        own=earlier.own.get(seat.spec.id, "") if earlier else "",
     )
     return [Message(role="system", text=system), Message(role="user", text=question, images=images)]
 

@@ -21,9 +21,12 @@ from massgen_mcp.messages import (
     Restarted,
     Spent,
     TextDelta,
+    ToolCall,
 )
-from massgen_mcp.team.budget import Budget, Estimate, Reservation
+from massgen_mcp.team.budget import Budget, BudgetSpent, Estimate, Reservation
 from massgen_mcp.team.log import EventLog
+from massgen_mcp.team.recall import count_failure, count_reply, count_tool, failure_of, lose, reply_of, use
+from massgen_mcp.team.replay import NothingKnown, PastTurn
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.spec import Ports
 from massgen_mcp.usage import Usage
@@ -75,17 +78,23 @@ class Caller:
     """Makes the model requests of one turn."""
 
     def __init__(
-        self, *, log: EventLog, budget: Budget, ports: Ports, prices: Prices, deadline: float
+        self, *, log: EventLog, budget: Budget, ports: Ports, prices: Prices, deadline: float, past: PastTurn
     ) -> None:
         self._log = log
         self._budget = budget
         self._ports = ports
         self._prices = prices
         self._deadline = deadline
-        self._numbers = count(1)
+        self.past = past
+        """What was journalled of this turn before; used again before anything is asked anew."""
+        self._numbers = count(past.last + 1)
+        self.last = 0
+        """The number of the newest request."""
         self._tries = 0
         self._spent = Usage()
         """Of an agent runtime's turn under way, as it says itself."""
+        self.handed_in: ToolCall | None = None
+        """The call that had ended an agent runtime's turn before its request failed, as was journalled."""
         self._unopened: BackendError | None = None
         self._observed: Callable[[], None] = lambda: None
 
@@ -100,6 +109,10 @@ class Caller:
     def next_call(self) -> int:
         """A number for the next request or tool call of this turn."""
         return next(self._numbers)
+
+    def count_tool(self, seat: Seat, finished: Mapping[str, Any]) -> None:
+        """Count what a tool call used that was made before the run was taken up again."""
+        count_tool(seat, self._budget, finished)
 
     async def prepare(self, seat: Seat) -> None:
         """Open a model while its agent's tools get ready. What fails is told when it is asked."""
@@ -118,7 +131,7 @@ class Caller:
         *,
         observed: Callable[[], None] = lambda: None,
     ) -> Reply:
-        """One reply, journalled before it is returned, and paid for.
+        """One reply, journalled before it is returned, and paid for: once. A journalled one is used again.
 
         Of an agent runtime that is a whole turn, in which it uses `tools` by itself, and tools of its own:
         each of those is `observed`.
@@ -127,6 +140,10 @@ class Caller:
             BudgetSpent: there is nothing left for it; nothing was sent.
             BackendError: no complete reply came, after retries.
         """
+        self.handed_in = None
+        known = await self._known(seat, request)
+        if known is not None:
+            return known
         if self._unopened is not None:
             raise self._unopened
         if seat.backend is None:
@@ -136,10 +153,40 @@ class Caller:
         # The place comes first: who queues for one holds no money, and loses none when stopped.
         async with self._ports.place(seat.spec):
             number, reply, usage = await self._paid(seat, seat.backend, turn, request, tools, estimate)
-        await self._log.append(
+        record = await self._log.append(
             "CallReplied", reply_body(seat.spec.id, reply, usage), turn=turn.id, call=number
         )
-        return reply
+        # As it was written down, without secrets: what follows is then the same when it is used again.
+        return reply_of(record.body)
+
+    async def _known(self, seat: Seat, request: Request) -> Reply | None:
+        """The reply that was journalled for it; None when the run is live.
+
+        Raises:
+            BackendError: the failure that was.
+            ReplayRefused: another request was made then.
+        """
+        while (step := self.past.next(tool=False)) is not None:
+            # Looked at before its turn in the order has come: what waits for that must not go on then.
+            if step.outcome is not None and step.started.body["digest"] != request.digest():
+                raise self.past.past.differs(f"agent {seat.spec.id} would be asked something else")
+            outcome = await self.past.outcome(step)
+            if outcome is None:
+                lose(seat, self._budget, step)
+                continue
+            self.last = step.number
+            if outcome.kind == "CallFailed":
+                count_failure(seat, self._budget, outcome.body)
+                handed_in = outcome.body.get("handed_in")
+                self.handed_in = ToolCall(**handed_in) if handed_in else None
+                raise failure_of(outcome.body)
+            reply = reply_of(outcome.body)
+            count_reply(seat, self._budget, reply)
+            return reply
+        if self.past.over:
+            raise NothingKnown
+        await self.past.past.over()
+        return None
 
     async def _paid(
         self,
@@ -152,7 +199,7 @@ class Caller:
     ) -> tuple[int, Reply, Usage]:
         """The reply under its number, with what it used. However it ends, what was set aside is settled."""
         reservation = await self._budget.reserve(estimate)
-        number = self.next_call()
+        self.last = number = self.next_call()
         started: dict[str, Any] = {
             "agent": seat.spec.id,
             "digest": request.digest(),
@@ -161,7 +208,7 @@ class Caller:
         }
         model: ModelBackend
         if isinstance(backend, AgentRuntime):
-            started |= {"session": backend.session}
+            started |= {"session": backend.session, "snapshot": await seat.toolset.snapshot(empty=True)}
             model = RuntimeTurn(backend, tools)
         else:
             model = backend
@@ -171,12 +218,19 @@ class Caller:
             reply = await self._ask(seat, model, request, reservation, tools)
             usage = await self._price(seat, request, reply)
         except BackendError as error:
-            await self._failed(seat, turn, number, reservation, error)
+            await self._failed(seat, turn, number, reservation, error, tools.ended_by)
+            raise
+        except BudgetSpent as error:
+            if tools.ended_by is None:
+                self._stopped(seat, reservation)
+            else:
+                cut = BackendError(str(error), kind="quota")
+                await self._failed(seat, turn, number, reservation, cut, tools.ended_by)
             raise
         except BaseException:
             self._stopped(seat, reservation)
             raise
-        self._use(seat, reply, usage)
+        use(seat, reply, usage)
         self._budget.settle(reservation, usage)
         return number, reply, usage
 
@@ -236,16 +290,14 @@ class Caller:
             usage, cost_usd=cost, cost_source=source, unpriced=usage.requests if cost is None else 0
         )
 
-    def _use(self, seat: Seat, reply: Reply, usage: Usage) -> None:
-        seat.usage += usage
-        seat.attempts += reply.attempts
-        seat.retries += max(0, reply.attempts - 1)
-        seat.model = reply.model or seat.model
-        seat.seconds += reply.seconds
-        seat.warnings += [words for words in reply.warnings if words not in seat.warnings]
-
     async def _failed(
-        self, seat: Seat, turn: Turn, number: int, reservation: Reservation, error: BackendError
+        self,
+        seat: Seat,
+        turn: Turn,
+        number: int,
+        reservation: Reservation,
+        error: BackendError,
+        handed_in: ToolCall | None,
     ) -> None:
         usage = replace(self._spent, requests=max(error.requests, self._spent.requests))
         if usage.tokens:
@@ -262,6 +314,7 @@ class Caller:
             "attempts": error.attempts,
             "requests": usage.requests,
             **({"usage": asdict(usage)} if usage.tokens else {}),
+            **({"handed_in": asdict(handed_in)} if handed_in else {}),
         }
         await self._log.append("CallFailed", body, turn=turn.id, call=number)
 

@@ -92,6 +92,10 @@ class EventLog:
         for listener in self._listeners:
             listener.close()
 
+    async def leave(self) -> None:
+        """Let go of the run unfinished: it shows as interrupted, and can be taken up again."""
+        await self._log.leave()
+
     async def cancel_requested(self) -> str | None:
         """The reason some process gave for stopping this run, if one did."""
         return await self._log.cancel_requested()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from massgen_mcp.backends.info import Workflow
+from massgen_mcp.team.spec import Exchange
 from massgen_mcp.text import fence
 
 __all__ = [
@@ -59,9 +60,21 @@ def answer_system(system_message: str, workflow: Workflow) -> str:
     return "\n\n".join(part for part in (system_message.strip(), f"{_SYSTEM} {_FINISH[workflow]}") if part)
 
 
-def question_text(question: str, context: str, tag: str, *, files: str = "", images: int = 0) -> str:
-    """The question, with the caller's context and files as data before it."""
-    parts = [f"Context from the person who asks:\n{fence(context, tag)}"] if context else []
+def question_text(
+    question: str,
+    context: str,
+    tag: str,
+    *,
+    files: str = "",
+    images: int = 0,
+    earlier: Sequence[Exchange] = (),
+    own: str = "",
+) -> str:
+    """The question, with what it follows on, the caller's context and files as data before it."""
+    parts = [_exchange_text(item, tag) for item in earlier]
+    if own and own.strip() != earlier[-1].answer.strip():
+        parts.append(f"Your own last answer then:\n{fence(own, tag)}")
+    parts += [f"Context from the person who asks:\n{fence(context, tag)}"] if context else []
     if files:
         parts.append(f"Files from the person who asks:\n{fence(files, tag)}")
     if images:
@@ -69,6 +82,13 @@ def question_text(question: str, context: str, tag: str, *, files: str = "", ima
     parts.append(f"Question:\n{question}")
     parts.append("Hand in your own answer.")
     return "\n\n".join(parts)
+
+
+def _exchange_text(exchange: Exchange, tag: str) -> str:
+    return (
+        f"Asked earlier in this conversation:\n{exchange.question}\n\n"
+        f"The answer then:\n{fence(exchange.answer, tag)}"
+    )
 
 
 def vote_text(answers: Sequence[ShownAnswer], labels: Sequence[str], tag: str, *, may_answer: bool) -> str:

@@ -6,7 +6,7 @@ Every event is journalled before the engine sees it, so that a run can be replay
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, assert_never, cast
 
@@ -23,6 +23,7 @@ from massgen_mcp.engine import (
     Board,
     BudgetStopped,
     CancelRequested,
+    Command,
     Event,
     Finish,
     Member,
@@ -35,17 +36,23 @@ from massgen_mcp.engine import (
     Strategy,
     ToolLoopEntered,
     Turn,
+    TurnKind,
     VoteCast,
     strategy,
 )
+from massgen_mcp.journal.records import Record
 from massgen_mcp.team.briefs import Matter
 from massgen_mcp.team.budget import Budget
 from massgen_mcp.team.calls import Caller
 from massgen_mcp.team.inbox import Inbox
 from massgen_mcp.team.log import EventLog
+from massgen_mcp.team.recall import account
+from massgen_mcp.team.replay import Past, seconds_used
 from massgen_mcp.team.seat import Seat
+from massgen_mcp.team.shares import TurnBudgets
 from massgen_mcp.team.spec import Made, Ports, TeamSpec, Workshop
 from massgen_mcp.team.turn import TurnInMotion
+from massgen_mcp.team.turn_time import in_time
 from massgen_mcp.telemetry import turn_span
 from massgen_mcp.text import new_tag
 from massgen_mcp.usage import Usage
@@ -63,15 +70,27 @@ class Ended:
     outcome: Outcome
     board: Board
     seconds: float
+    snapshot: str = ""
+    """Of the files that came with the answer."""
     made: Made = field(default_factory=Made)
 
 
 class TeamRun:
     """One run of one team. `drive` it once; `cancel` it from any task of the same loop."""
 
-    def __init__(self, spec: TeamSpec, *, ports: Ports, prices: Prices, log: EventLog) -> None:
+    def __init__(
+        self,
+        spec: TeamSpec,
+        *,
+        ports: Ports,
+        prices: Prices,
+        log: EventLog,
+        past: Sequence[Record] = (),
+    ) -> None:
         self.spec = spec
         self.log = log
+        self._past = Past(past)
+        self._used = seconds_used(past)
         members = [Member(id=agent.id, weight=agent.weight) for agent in spec.agents]
         self.board = Board.begin(members, spec.settings)
         self.seats = {agent.id: Seat(spec=agent, label=self.board.labels[agent.id]) for agent in spec.agents}
@@ -82,25 +101,27 @@ class TeamRun:
             requests=limits.requests,
             unpriced_tokens=limits.unpriced_tokens,
         )
+        self._budgets = TurnBudgets(self.budget, limits.shares)
         self._ports = ports
         self._prices = prices
         self._strategy: Strategy = strategy(spec.strategy)
         self._matter = Matter(
             question=spec.question,
             context=spec.context,
-            tag=new_tag(ports.random),
+            tag=spec.tag or new_tag(ports.random),
             attached=spec.attached,
+            earlier=spec.earlier,
         )
         self._inbox: Inbox[Event] = Inbox()
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._turns: dict[int, TurnInMotion] = {}
         self._places = {agent.id: anyio.Lock() for agent in spec.agents}
         """Of each agent: a turn begins when the one that was stopped for it has let go of tools and files."""
-        self._began = ports.clock.monotonic()
+        self._began = ports.clock.monotonic() - self._used
 
     @property
     def seconds(self) -> float:
-        """How long the run has been in motion."""
+        """How long the run has been in motion, by all processes that drove it."""
         return self._ports.clock.monotonic() - self._began
 
     def cancel(self, reason: str) -> None:
@@ -112,8 +133,9 @@ class TeamRun:
 
         Raises:
             JournalError: the journal can't be written, so nothing more may be paid for.
+            ReplayRefused: what the run did before can't be used again.
         """
-        self._began = self._ports.clock.monotonic()
+        self._began = self._ports.clock.monotonic() - self._used
         try:
             async with self._ports.open_workshop(
                 self.log.run_id, self.spec, self._told, self._charged
@@ -133,7 +155,7 @@ class TeamRun:
         seat = self.seats[agent]
         seat.usage += usage
         seat.charged += usage
-        self.budget.charge(usage)
+        self._budgets.charge(agent, usage)
 
     async def _drive(self, workshop: Workshop) -> Ended:
         ended: Ended | None = None
@@ -144,7 +166,8 @@ class TeamRun:
             tasks.cancel_scope.cancel()
         if ended is None:
             raise AssertionError
-        return replace(ended, made=await workshop.made(self._files_of(ended.outcome)))
+        snapshot = self._files_of(ended.outcome)
+        return replace(ended, snapshot=snapshot or "", made=await workshop.made(snapshot))
 
     def _files_of(self, outcome: Outcome) -> str | None:
         """The snapshot of the answer; of a presenter without a workspace that of what it presents."""
@@ -158,25 +181,72 @@ class TeamRun:
         while True:
             rounds = self.board.round
             self.board = step.board
+            self._at_once(step.commands)
             for command in step.commands:
                 match command:
                     case StartTurn(turn=turn):
                         await self._start(turn, tasks, workshop)
                     case StopTurn(agent=agent, turn=turn_id):
-                        await self._stop(agent, turn_id)
-                    case Notify(turn=turn_id):
-                        self._turns[turn_id].notify(command, self.board)
+                        await self._stopped(agent, turn_id)
+                    case Notify():
+                        pass
                     case Finish(outcome=outcome):
                         return outcome
                     case _:
                         assert_never(command)
             if self.board.round > rounds:
                 tasks.start_soon(self._end_round, self.board.round)
-            event = await self._inbox.receive()
-            await self._journal(event)
+            event = await self._next(tasks)
             step = self._strategy.receive(self.board, event)
             if isinstance(event, AnsweringClosed | BudgetStopped):
                 self._tell_turns(step.board)
+
+    def _at_once(self, commands: Sequence[Command]) -> None:
+        """What agents at work are told, before anything else can happen: so a replay tells them then."""
+        for command in commands:
+            if isinstance(command, Notify) and command.turn in self._turns:
+                self._turns[command.turn].notify(command, self.board)
+            elif isinstance(command, StopTurn):
+                self._stop(command.agent, command.turn)
+
+    async def _next(self, tasks: TaskGroup) -> Event:
+        """What the engine is told next: what it was told before, then what happens now."""
+        item = await self._past.next_event()
+        if item is None:
+            await self._past.over()
+            event = await self._inbox.receive()
+            while isinstance(event, VoteCast) and self._take_back(event, tasks):
+                event = await self._inbox.receive()
+            return await self._journal(event)
+        event = item.event
+        if isinstance(event, AnswerGiven | VoteCast):
+            if not item.whole:
+                how = "answer" if isinstance(event, AnswerGiven) else "vote"
+                await self._turn_ended(event.agent, event.turn, how)
+            self._take(event)
+        elif isinstance(event, Abstained | AgentFailed):
+            seat, body = self.seats[event.agent], self._past.ended(event.turn)
+            seat.state = "failed" if isinstance(event, AgentFailed) else "abstained"
+            seat.error, seat.error_kind = body.get("why", ""), body.get("kind", "")
+        return event
+
+    def _take_back(self, event: VoteCast, tasks: TaskGroup) -> bool:
+        """A vote cast while new answers came in: its agent reads of them and votes again."""
+        turn = self.board.turns.get(event.agent)
+        motion = self._turns[event.turn]
+        if turn is None or turn.id != event.turn or not motion.take_back():
+            return False
+        scope = self._scopes[turn.id] = anyio.CancelScope()
+        tasks.start_soon(self._work, motion, turn, scope)
+        return True
+
+    def _take(self, event: AnswerGiven | VoteCast) -> None:
+        """A turn ended well, and that counts."""
+        turn, seat = self.board.turns[event.agent], self.seats[event.agent]
+        presents = turn.kind in {TurnKind.PRESENT, TurnKind.SYNTHESIZE}
+        seat.state = "voted" if isinstance(event, VoteCast) else "presented" if presents else "answered"
+        seat.error = ""
+        self._turns[event.turn].commit()
 
     def _tell(self, event: Event) -> None:
         self._inbox.put(event)
@@ -184,10 +254,16 @@ class TeamRun:
     # Turns.
 
     async def _start(self, turn: Turn, tasks: TaskGroup, workshop: Workshop) -> None:
-        body = {"agent": turn.agent, "kind": turn.kind, "ballot": turn.ballot, "shown": list(turn.shown)}
-        await self.log.append("TurnStarted", body, turn=turn.id)
-        seat = self.seats[turn.agent]
+        past, seat = self._past.turn(turn), self.seats[turn.agent]
+        if past.started is None:
+            body = {"agent": turn.agent, "kind": turn.kind, "ballot": turn.ballot, "shown": list(turn.shown)}
+            await self.log.append("TurnStarted", body, turn=turn.id)
         seat.state = "working"
+        own_loop = seat.spec.info.kind == "runtime"
+        budget = self._budgets.begin(turn.agent, self.board.round, own_loop=own_loop)
+        account(seat, budget, past.inside, again=past.again)
+        if not past.repeated:
+            return
         self.log.activity(turn.agent, "", fresh=True)
         deadline = self._began + self.spec.limits.seconds
         motion = TurnInMotion(
@@ -197,7 +273,12 @@ class TeamRun:
             matter=self._matter,
             log=self.log,
             caller=Caller(
-                log=self.log, budget=self.budget, ports=self._ports, prices=self._prices, deadline=deadline
+                log=self.log,
+                budget=budget,
+                ports=self._ports,
+                prices=self._prices,
+                deadline=deadline,
+                past=past,
             ),
             workshop=workshop,
             tell=self._tell,
@@ -214,41 +295,49 @@ class TeamRun:
 
     async def _work(self, motion: TurnInMotion, turn: Turn, scope: anyio.CancelScope) -> None:
         span = turn_span(agent=turn.agent, kind=turn.kind, turn=turn.id, ballot=turn.ballot)
-        with scope, span:
-            async with self._places[turn.agent]:
-                event = await motion.run()
-            if motion.out_of_budget:
-                self._tell(BudgetStopped())
-            self._tell(event)
+        try:
+            with scope, span:
+                async with self._places[turn.agent]:
+                    event = await in_time(motion, self.spec.limits.shares.turn.seconds, self._ports.clock)
+                if event is not None and motion.out_of_budget:
+                    self._tell(BudgetStopped())
+                if event is not None:
+                    self._tell(event)
+        finally:
+            motion.past.leave()
         self._scopes.pop(turn.id, None)
 
-    async def _stop(self, agent: str, turn_id: int) -> None:
+    def _stop(self, agent: str, turn_id: int) -> None:
         scope = self._scopes.pop(turn_id, None)
         if scope is not None:
             scope.cancel()
-            seat = self.seats[agent]
+        seat = self.seats[agent]
+        if seat.state == "working":
             seat.state = "answered" if self.board.latest(agent) else "stopped"
-        await self.log.append("TurnEnded", {"agent": agent, "how": "stopped"}, turn=turn_id)
+
+    async def _stopped(self, agent: str, turn_id: int) -> None:
+        if not self._past.stopped(turn_id):
+            await self.log.append("TurnEnded", {"agent": agent, "how": "stopped"}, turn=turn_id)
 
     # The journal.
 
-    async def _journal(self, event: Event) -> None:
-        """Write down what the engine is about to be told."""
+    async def _journal(self, event: Event) -> Event:
+        """Write down what the engine is about to be told; return it as written, so without secrets."""
         match event:
             case AnswerGiven() | VoteCast() | Abstained() | AgentFailed() | ToolLoopEntered():
                 running = self.board.turns.get(event.agent)
-                if running is None or running.id != event.turn:
-                    await self._notice(event, late=True)
-                else:
-                    await self._journal_of_turn(event)
+                if running is not None and running.id == event.turn:
+                    return await self._journal_of_turn(event)
+                await self._notice(event, late=True)
             case RoundDeadline() | AnsweringClosed() | RunDeadline() | BudgetStopped() | CancelRequested():
                 await self._notice(event)
             case _:
                 assert_never(event)
+        return event
 
     async def _journal_of_turn(
         self, event: AnswerGiven | VoteCast | Abstained | AgentFailed | ToolLoopEntered
-    ) -> None:
+    ) -> Event:
         agent, turn = event.agent, event.turn
         match event:
             case AnswerGiven():
@@ -262,8 +351,10 @@ class TeamRun:
                     "content": event.content,
                     "conclusion": event.conclusion,
                 } | ({"snapshot": event.snapshot} if event.snapshot else {})
-                await self.log.append("AnswerGiven", body, turn=turn)
+                written = (await self.log.append("AnswerGiven", body, turn=turn)).body
                 await self._turn_ended(agent, turn, "answer")
+                self._take(event)
+                return replace(event, content=written["content"], conclusion=written["conclusion"])
             case VoteCast():
                 answer = self.board.answer(event.answer)
                 body = {
@@ -274,17 +365,23 @@ class TeamRun:
                     "add": list(event.add),
                     "ballot": self.board.ballot,
                 }
-                await self.log.append("VoteCast", body, turn=turn)
+                written = (await self.log.append("VoteCast", body, turn=turn)).body
                 await self._turn_ended(agent, turn, "vote")
+                self._take(event)
+                return replace(event, reason=written["reason"])
             case Abstained(why=why):
                 await self._turn_ended(agent, turn, "abstained", why)
             case AgentFailed(error=error):
                 await self._turn_ended(agent, turn, "failed", error)
             case ToolLoopEntered():
                 await self._notice(event)
+        return event
 
     async def _turn_ended(self, agent: str, turn: int, how: str, why: str = "") -> None:
-        body = {"agent": agent, "how": how} | ({"why": why} if why else {})
+        kind = self.seats[agent].error_kind if why else ""
+        body = {"agent": agent, "how": how} | {
+            key: value for key, value in (("why", why), ("kind", kind)) if value
+        }
         await self.log.append("TurnEnded", body, turn=turn)
 
     async def _notice(self, event: Event, *, late: bool = False) -> None:
@@ -295,9 +392,10 @@ class TeamRun:
 
     async def _keep_time(self) -> None:
         limits, clock = self.spec.limits, self._ports.clock
-        await clock.sleep(limits.answering_seconds)
-        self._tell(AnsweringClosed())
-        await clock.sleep(self._began + limits.seconds - clock.monotonic())
+        if AnsweringClosed.__name__ not in self._past.notices:
+            await clock.sleep(max(0.0, self._began + limits.answering_seconds - clock.monotonic()))
+            self._tell(AnsweringClosed())
+        await clock.sleep(max(0.0, self._began + limits.seconds - clock.monotonic()))
         self._tell(RunDeadline())
 
     async def _end_round(self, number: int) -> None:

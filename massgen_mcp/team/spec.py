@@ -17,6 +17,7 @@ from massgen_mcp.backends.options import Options
 from massgen_mcp.clock import Clock
 from massgen_mcp.engine import AgentId, Settings
 from massgen_mcp.messages import Image
+from massgen_mcp.team.shares import Shares
 from massgen_mcp.tools.toolset import NoTools, Toolset
 from massgen_mcp.usage import Usage
 
@@ -29,7 +30,10 @@ __all__ = [
     "Attached",
     "ChangedFile",
     "Charge",
+    "Earlier",
+    "EarlierWork",
     "Equipment",
+    "Exchange",
     "Limits",
     "Made",
     "MadeFile",
@@ -75,6 +79,9 @@ class Limits:
     requests: int | None = None
     unpriced_tokens: int | None = 200_000
     """Holds where a model's price is not known and `tokens` is not set."""
+    shares: Shares = field(default_factory=Shares)
+    """What each round, turn and request may use of it; the seconds of rounds and requests are kept elsewhere:
+    in `first_round_seconds` and `round_seconds`, and in the agents' options."""
 
     @property
     def answering_seconds(self) -> float:
@@ -84,6 +91,16 @@ class Limits:
     def round(self, number: int) -> float | None:
         """The limit of round `number`, from 1."""
         return self.first_round_seconds if number <= 1 else self.round_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierWork:
+    """The files of another run's answer, with which the agents of a follow-up begin."""
+
+    run_id: str
+    snapshot: str
+    storage: str = "snapshots"
+    """What that run's team called the folder of its snapshots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +126,8 @@ class Equipment:
     """Other folders that custom tools may be loaded from."""
     optional: frozenset[AgentId] = frozenset()
     """Agents that the run goes on without where their tools can't be had."""
+    earlier: EarlierWork | None = None
+    """What each workspace is when it is first made; None: empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +142,24 @@ class Attached:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A question that was asked before in the same conversation, and the answer that was presented."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What a follow-up goes on from."""
+
+    exchanges: tuple[Exchange, ...]
+    """Oldest first."""
+    own: Mapping[AgentId, str] = field(default_factory=dict[AgentId, str])
+    """The last answer of each agent that took part in the newest of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TeamSpec:
     """A question for a team."""
 
@@ -132,7 +169,10 @@ class TeamSpec:
     settings: Settings
     limits: Limits
     context: str = ""
+    tag: str = ""
+    """The run's random fence around what is only data; made by the run where it is empty."""
     attached: Attached = field(default_factory=Attached)
+    earlier: Earlier | None = None
     equipment: Equipment = field(default_factory=Equipment)
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The resolved configuration, secrets as references: what the journal keeps."""
@@ -232,6 +272,6 @@ class Ports:
     """The agent's backend, beside the tools and the folder it works with."""
     place: Callable[[AgentSpec], AbstractAsyncContextManager[Any]] = no_queue
     """Held while a request is under way: a local server takes only so many at once. Waiting for it counts
-    against the run's time only."""
+    against the time of its turn, its round and the run, not of the request."""
     open_workshop: OpenWorkshop = no_tools
     """The tools of the run of that id."""

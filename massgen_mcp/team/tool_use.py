@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Container
 from dataclasses import asdict, replace
-from typing import Any
 
 from massgen_mcp.messages import Message, ToolCall, ToolResult
 from massgen_mcp.team.calls import Caller
 from massgen_mcp.team.log import EventLog
+from massgen_mcp.team.recall import UNKNOWN_OUTCOME, count_call, result_body, result_of
+from massgen_mcp.team.replay import NothingKnown
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.workflow import WORKFLOW_TOOLS
 from massgen_mcp.telemetry import tool_span
@@ -34,6 +35,9 @@ class ToolUse:
         self._turn = turn
         self._log = log
         self._caller = caller
+        self._inside = seat.spec.info.kind == "runtime"
+        self.last = 0
+        """The number of the newest call."""
 
     def exhausted(self, more: int = 0) -> str:
         """Why the agent may not make so many more tool calls; empty while it may."""
@@ -42,14 +46,6 @@ class ToolUse:
         if any(count > _STOP for count in self._seat.repeats.values()):
             return f"It made the same tool call {_STOP} times."
         return ""
-
-    def _counted(self, call: ToolCall) -> int:
-        """How often this very call was made. After another one that may have changed something it is new."""
-        key, repeats = (call.name, call.arguments), self._seat.repeats
-        if key not in repeats and not self._seat.toolset.idempotent(call.name):
-            repeats.clear()
-        repeats[key] = repeats.get(key, 0) + 1
-        return repeats[key]
 
     def shrunk(self, message: Message, refused: Container[str]) -> Message:
         """Don't send huge arguments back that nobody used: those of refused calls and of unknown tools.
@@ -70,31 +66,66 @@ class ToolUse:
         """
         toolset = self._seat.toolset
         self._seat.tool_calls += 1
-        count = self._counted(call)
-        if call.name not in {spec.name for spec in toolset.specs}:
-            known = ", ".join(spec.name for spec in (*WORKFLOW_TOOLS, *toolset.specs))
-            words = f"There is no tool named {shorten(call.name, 100)!r}. The tools are: {known}."
+        known = call.name in {spec.name for spec in toolset.specs}
+        changes = known and not toolset.idempotent(call.name)
+        count = count_call(self._seat, call.name, call.arguments, changes=changes)
+        if not known:
+            names = ", ".join(spec.name for spec in (*WORKFLOW_TOOLS, *toolset.specs))
+            words = f"There is no tool named {shorten(call.name, 100)!r}. The tools are: {names}."
             return ToolResult(call_id=call.id, content=words, is_error=True)
+        result = await self._known(call) or await self._made(call)
+        if count >= _NUDGE:
+            words = f"You have made this very call {count} times; its result won't change."
+            return replace(result, content=f"{result.content}\n\n{words}")
+        return result
+
+    async def _made(self, call: ToolCall) -> ToolResult:
+        """Run the call now. Raises `BudgetSpent`."""
+        toolset = self._seat.toolset
         self._caller.check_budget()
-        number = self._caller.next_call()
+        self.last = number = self._caller.next_call()
         body = {"agent": self._seat.spec.id, "name": call.name, "arguments": call.arguments}
         started = body | {"idempotent": toolset.idempotent(call.name)}
         await self._log.append("ToolStarted", started, turn=self._turn, call=number)
         with tool_span(name=call.name, call_id=call.id):
             result = await toolset.call(call)
-        finished: dict[str, Any] = {
-            "agent": self._seat.spec.id,
-            "result": result.content,
-            "is_error": result.is_error,
-        }
         charged, self._seat.charged = self._seat.charged, Usage()
+        return await self._finished(number, result, charged)
+
+    async def _finished(self, number: int, result: ToolResult, charged: Usage) -> ToolResult:
+        body = {"agent": self._seat.spec.id} | result_body(result)
         if charged != Usage():
-            finished["usage"] = asdict(charged)
-        await self._log.append("ToolFinished", finished, turn=self._turn, call=number)
-        if count >= _NUDGE:
-            words = f"You have made this very call {count} times; its result won't change."
-            return replace(result, content=f"{result.content}\n\n{words}")
-        return result
+            body["usage"] = asdict(charged)
+        record = await self._log.append("ToolFinished", body, turn=self._turn, call=number)
+        return replace(result, content=record.body["result"])
+
+    async def _known(self, call: ToolCall) -> ToolResult | None:
+        """What this call came to before the run was taken up again; None: it is to be made.
+
+        One that was under way then is made once more only if that does no harm.
+
+        Raises:
+            ReplayRefused: another call was made then.
+        """
+        past = self._caller.past
+        while not self._inside and (step := past.next(tool=True)) is not None:
+            begun = step.started.body
+            if (begun["name"], begun["arguments"]) != (call.name, call.arguments):
+                raise past.past.differs(f"agent {self._seat.spec.id} called another tool")
+            outcome = await past.outcome(step)
+            if outcome is not None:
+                self.last = step.number
+                self._caller.count_tool(self._seat, outcome.body)
+                return result_of(outcome.body, call.id)
+            if not begun["idempotent"]:
+                await past.past.over()
+                self.last = step.number
+                unknown = ToolResult(call_id=call.id, content=UNKNOWN_OUTCOME, is_error=True)
+                return await self._finished(step.number, unknown, Usage())
+        if past.over:
+            raise NothingKnown
+        await past.past.over()
+        return None
 
 
 def _shrunk(call: ToolCall) -> ToolCall:

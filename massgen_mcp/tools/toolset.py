@@ -22,6 +22,8 @@ class Situation:
     """Label of an answer it may look at -> the snapshot that was taken with it."""
     start: str = ""
     """The snapshot its own workspace becomes before the turn; empty leaves the workspace as it is."""
+    resumed: bool = False
+    """The turn was begun before, by a process that died in it."""
 
 
 class Toolset(Protocol):
@@ -74,8 +76,12 @@ class Toolset(Protocol):
         """Run one call. Failures are results with `is_error`; only cancellation raises."""
         ...
 
-    async def snapshot(self) -> str:
-        """Keep the workspace as it is now, under the name returned; empty without a workspace."""
+    async def snapshot(self, *, empty: bool = False) -> str:
+        """Keep the workspace as it is now, under the name returned; empty where there is nothing to keep.
+
+        Args:
+            empty: a workspace without files counts, too: to come back to it with `Situation.start`.
+        """
         ...
 
 
@@ -102,6 +108,7 @@ class NoTools:
         """There is no tool to run; say so."""
         return ToolResult(call_id=call.id, content=f"There is no tool named {call.name!r}.", is_error=True)
 
-    async def snapshot(self) -> str:
+    async def snapshot(self, *, empty: bool = False) -> str:
         """There is no workspace."""
+        del empty
         return ""

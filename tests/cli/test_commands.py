@@ -100,6 +100,27 @@ def test_validate_of_a_good_team_says_what_a_question_costs_at_most(terminal: Te
     ]
 
 
+def test_validate_says_what_a_typical_question_needs_and_whose_price_is_not_known(terminal: Terminal):
+    expected = {
+        "requests": [2, 5],
+        "tokens": [5_000, 18_400],
+        "usd": [0.004, 0.06],
+        "seconds": [20, 120],
+        "no_price": ["dark"],
+        "assumes": "short answers",
+    }
+    ended = terminal.run(operators(ok=True, name="mine", problems=[], expected=expected), "validate", "mine")
+    first, second = ended.out.splitlines()
+    assert first == "mine is valid."
+    assert second == (
+        "A typical question needs 2 to 5 requests, 5,000 to 18,400 tokens, under $0.01 to $0.06, "
+        "20 to 120 s. No price is known for dark. Assumed: short answers."
+    )
+    alone = {"requests": [1, 1], "tokens": [2_500, 2_500], "usd": [0, 0], "seconds": [20, 40], "assumes": "x"}
+    ended = terminal.run(operators(ok=True, name="mine", problems=[], expected=alone), "validate", "mine")
+    assert "needs 1 requests, 2,500 tokens, $0.00, 20 to 40 s. Assumed: x." in ended.out
+
+
 def test_validate_strict_takes_warnings_for_errors(terminal: Terminal):
     ended = terminal.run(operators(ok=True, name="mine", problems=[WARNING]), "validate", "--strict", "mine")
     assert ended.code == 1

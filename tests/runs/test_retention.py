@@ -20,6 +20,7 @@ from massgen_mcp.runs import Ask, Runs
 from massgen_mcp.runs.open import open_runs
 from massgen_mcp.runs.retention import STAMP
 from massgen_mcp.workspace.beneath import PART
+from massgen_mcp.workspace.kept_folder import KeptFolder
 from massgen_mcp.workspace.run_folder import RunFolder
 from tests.teams import ScriptedTeam
 
@@ -96,10 +97,13 @@ async def test_what_is_older_than_its_time_is_deleted_with_its_files(team: Kept)
         files = _folder(team, old)
         team.calendar.days = 20
         young = await _ask(runs)
+        for run_id in (old, young):
+            KeptFolder(team.folder, run_id).write("a", b"")
         team.calendar.days = 31
         await runs.tidy()
         assert await _ids(runs) == [young]
         assert not files.exists()
+        assert list(KeptFolder.changed(team.folder)) == [young]
 
 
 async def test_it_is_done_once_a_day_by_whoever_comes_first(team: Kept) -> None:
@@ -148,6 +152,17 @@ async def test_folders_that_no_journal_knows_go_when_they_are_old(team: Kept) ->
         team.calendar.days = 1
         await runs.tidy()
         assert (old.exists(), young.exists()) == (False, True)
+
+
+async def test_what_came_with_a_question_that_was_never_asked_goes_when_it_is_old(team: Kept) -> None:
+    KeptFolder(team.folder, "20260101-0000-aaaaaa").write("given.json", b"")
+    async with anyio.create_task_group() as tasks, team(tasks) as runs:
+        team.calendar.days = 29
+        await runs.tidy()
+        assert list(KeptFolder.changed(team.folder)) == ["20260101-0000-aaaaaa"]
+        team.calendar.days = 31
+        await runs.tidy()
+        assert not KeptFolder.changed(team.folder)
 
 
 async def test_half_removed_folders_are_removed_at_the_start(team: Kept) -> None:

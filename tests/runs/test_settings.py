@@ -67,3 +67,26 @@ def test_runs_are_kept_for_30_days_or_for_ever() -> None:
     settings = read_settings({"MASSGEN_MCP_KEEP_DAYS": "0"})
     assert settings.keep_days == 30
     assert settings.problems == ("MASSGEN_MCP_KEEP_DAYS is not a number above zero; 30 holds.",)
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"), [("", "auto"), ("auto", "auto"), (" Keep ", "keep"), ("CANCEL", "cancel")]
+)
+def test_the_operator_chooses_what_a_caller_who_leaves_means(text: str, choice: str) -> None:
+    settings = read_settings({"MASSGEN_MCP_ON_DISCONNECT": text})
+    assert settings.on_disconnect == choice
+    assert settings.problems == ()
+
+
+def test_a_choice_that_is_none_is_told_and_the_rules_hold() -> None:
+    settings = read_settings({"MASSGEN_MCP_ON_DISCONNECT": "stop"})
+    assert settings.on_disconnect == "auto"
+    assert settings.problems == ("MASSGEN_MCP_ON_DISCONNECT is not one of auto, keep, cancel; auto holds.",)
+
+
+def test_the_day_has_no_limit_unless_one_is_set_and_a_mistyped_one_is_not_none() -> None:
+    assert read_settings({}).usd_per_day is None
+    assert read_settings({"MASSGEN_MCP_MAX_USD_PER_DAY": "12.5"}).usd_per_day == 12.5
+    settings = read_settings({"MASSGEN_MCP_MAX_USD_PER_DAY": "$20"})
+    assert settings.usd_per_day == 1.0
+    assert settings.problems == ("MASSGEN_MCP_MAX_USD_PER_DAY is not a number above zero; 1 holds.",)

@@ -104,7 +104,8 @@ class Tools(NoTools):
     async def begin(self, situation: Situation) -> None:
         self.situations.append(situation)
 
-    async def snapshot(self) -> str:
+    async def snapshot(self, *, empty: bool = False) -> str:
+        del empty
         return f"work {id(self)} {len(self.situations)}"
 
     def idempotent(self, name: str) -> bool:
@@ -454,6 +455,9 @@ class Broken:
 
     async def wait_cancel(self) -> str:
         return await self._log.wait_cancel()
+
+    async def leave(self) -> None:
+        await self._log.leave()
 
 
 @pytest.mark.parametrize("left", range(4))

@@ -1,0 +1,127 @@
+"""The edge of a run in motion: whatever ends it, its callers get a result, and the journal keeps it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from typing import Any
+
+from massgen_mcp.errors import JournalError, MassgenError, ReplayRefused, RunTaken
+from massgen_mcp.runs.handle import RunHandle
+from massgen_mcp.runs.past import with_warning
+from massgen_mcp.runs.places import Places, load_of
+from massgen_mcp.runs.result import RunResult
+from massgen_mcp.runs.shape import finished_result
+from massgen_mcp.telemetry import run_span
+
+__all__ = ["drive"]
+
+_logger = logging.getLogger(__name__)
+
+
+async def drive(handle: RunHandle, places: Places) -> None:
+    """Drive the run once there is a place for it, and tell everybody who waits what came of it."""
+    try:
+        result = await _result(handle, places)
+    except RunTaken as error:
+        # Another process has it now, and says how it ends.
+        result = _stopped(handle, str(error))
+    handle.finish(result)
+    handle.run.log.close()
+
+
+async def _result(handle: RunHandle, places: Places) -> RunResult:
+    try:
+        return await _in_turn(handle, places)
+    except RunTaken:
+        raise
+    except ReplayRefused as error:
+        # Nothing was added to its records: whoever mends what has changed can still take it up.
+        return await _left(handle, _stopped(handle, str(error)))
+    except MassgenError as error:
+        return await _kept(handle, _broken(handle, str(error)))
+    except Exception:
+        # A defect of ours must not take down the server and the runs beside this one.
+        _logger.exception("run %s broke", handle.run_id)
+        why = "a defect in massgen-mcp; its log on stderr has the details"
+        return await _kept(handle, _broken(handle, why))
+
+
+async def _in_turn(handle: RunHandle, places: Places) -> RunResult:
+    """Drive the run once there is a place for it; one that is cancelled while it queues never begins."""
+    run = handle.run
+    begun = False
+
+    def queued(words: str) -> None:
+        handle.queued = words
+
+    async with AsyncExitStack() as stack:
+        with handle.queue:
+            await stack.enter_async_context(places.place(load_of(run.spec.agents), queued))
+            begun = True
+        if not begun:
+            return await _never_begun(handle)
+        with run_span(run_id=handle.run_id, team=handle.team.name, strategy=run.spec.strategy):
+            ended = await run.drive()
+    result = finished_result(run, ended, team=handle.team, warnings=handle.warnings)
+    return await _kept(handle, result, snapshot=ended.snapshot)
+
+
+async def _never_begun(handle: RunHandle) -> RunResult:
+    handle.queued = ""
+    stopped = handle.status().model_copy(
+        update={"status": "cancelled", "stopped_by": "cancelled", "next": "", "phase": "", "done": ""}
+    )
+    return await _kept(handle, stopped)
+
+
+def _broken(handle: RunHandle, why: str) -> RunResult:
+    """The run can't go on although its agents could: say so with everything it has."""
+    best = handle.run.board.current
+    return handle.status().model_copy(
+        update={
+            "status": "partial" if best else "failed",
+            "answer": best[0].content if best else "",
+            "winner": best[0].agent if best else "",
+            "error": f"The run was stopped: {why}",
+            "next": "",
+            "phase": "",
+        }
+    )
+
+
+def _stopped(handle: RunHandle, why: str) -> RunResult:
+    """The run does not go on here, and has not ended."""
+    return handle.status().model_copy(
+        update={"status": "interrupted", "error": why, "next": "", "phase": "", "done": ""}
+    )
+
+
+async def _kept(handle: RunHandle, result: RunResult, *, snapshot: str = "") -> RunResult:
+    """The result, in the journal. One that can't be kept is still given to who waits for it."""
+    body = _finished_body(result) | ({"snapshot": snapshot} if snapshot else {})
+    try:
+        await handle.run.log.append("Finished", body)
+    except RunTaken:
+        raise
+    except MassgenError as error:  # the journal fails, or the run was deleted
+        return with_warning(result, f"This result could not be kept: {error}")
+    return result
+
+
+async def _left(handle: RunHandle, result: RunResult) -> RunResult:
+    """The result of a run that any process may go on with from now on."""
+    try:
+        await handle.run.log.leave()
+    except JournalError as error:
+        return with_warning(result, f"It can be taken up only once this process has ended: {error}")
+    return result
+
+
+def _finished_body(result: RunResult) -> dict[str, Any]:
+    data = result.model_dump(mode="json", exclude={"attached"})
+    keys = ("status", "stopped_by", "winner", "answer", "warnings", "usage")
+    return {key: data[key] for key in keys} | {
+        "rule": result.agreement.rule if result.agreement else "",
+        "result": data,
+    }

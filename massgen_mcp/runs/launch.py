@@ -1,0 +1,234 @@
+"""How runs are set in motion: new ones of a team, and interrupted ones where they stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from functools import partial
+from random import Random
+from statistics import median
+from typing import TypeAlias
+
+import anyio
+import anyio.to_thread
+
+from massgen_mcp import __version__
+from massgen_mcp.journal import Journal, MemoryJournal, Record, RunLog, RunRow
+from massgen_mcp.journal.summary import RESUMED
+from massgen_mcp.runs.ask import Ask
+from massgen_mcp.runs.asked import without_secrets
+from massgen_mcp.runs.attach import Seated, attach
+from massgen_mcp.runs.given import keep_given, load_given, restore_seated
+from massgen_mcp.runs.handle import RunHandle
+from massgen_mcp.runs.material import Material
+from massgen_mcp.runs.names import new_run_id
+from massgen_mcp.runs.opening import Opening, opening_body, read_opening
+from massgen_mcp.runs.result import TeamInfo
+from massgen_mcp.runs.session import FollowUp, asked_of
+from massgen_mcp.runs.spec import new_spec, old_spec
+from massgen_mcp.runs.world import ResolvedTeam, World
+from massgen_mcp.secrets import Secrets
+from massgen_mcp.team import EventLog, Ports, TeamRun, TeamSpec
+from massgen_mcp.team.spec import EarlierWork
+
+__all__ = ["Admitted", "Launcher"]
+
+Admitted: TypeAlias = Callable[[Ask, ResolvedTeam], AbstractAsyncContextManager[tuple[Ask, ResolvedTeam]]]
+"""Lets a question in with what it may spend, for the time in which its run is set in motion."""
+_RESUMED_WARNING = "It was interrupted and taken up again; what was paid for before was used."
+
+
+class Launcher:
+    """Sets runs in motion.
+
+    Args:
+        world: everything outside, as it is now.
+        journal: the journal of the state folder.
+        go: drives a run from here on.
+    """
+
+    def __init__(
+        self,
+        world: Callable[[], World],
+        journal: Callable[[], Awaitable[Journal]],
+        go: Callable[[RunHandle], None],
+    ) -> None:
+        self._current = world
+        self._journal = journal
+        self._go = go
+
+    @property
+    def _world(self) -> World:
+        return self._current()
+
+    @property
+    def _secrets(self) -> Secrets:
+        return self._world.secrets
+
+    async def begin(
+        self, ask: Ask, material: Material, digest: str, *, follow: FollowUp | None, admitted: Admitted
+    ) -> RunHandle:
+        """Put a question to a team that has not been asked it.
+
+        Args:
+            ask: the question.
+            material: the files and images that came with it.
+            digest: what tells it from others.
+            follow: the run that it goes on from.
+            admitted: lets in what its user may spend.
+
+        Raises:
+            ConfigError, RequestRefused: it can't be asked; nothing was spent.
+            JournalError: there is nowhere to keep what will be paid for; nothing was spent.
+        """
+        if follow is not None:
+            ask = asked_of(ask, follow)
+        team = await self._world.teams.resolve(ask)
+        self._keep_secret(team)
+        ask = without_secrets(ask, self._secrets.redact)
+        seated = attach(
+            team.agents,
+            team.equipment,
+            material,
+            least=team.settings.min_agents,
+            project=self._world.project,
+        )
+        texts = {agent: self._secrets.redact(text) for agent, text in seated.attached.texts.items()}
+        seated = replace(seated, attached=replace(seated.attached, texts=texts))
+        team = _seat(team, seated, work=follow.work if follow else None)
+        async with admitted(ask, team) as (ask_within, team_within):
+            random = self._world.random()
+            spec = new_spec(ask_within, team_within, random, seated.attached, follow)
+            return await self._launch(ask_within, spec, team_within, seated, random, digest)
+
+    async def _launch(
+        self, ask: Ask, spec: TeamSpec, team: ResolvedTeam, seated: Seated, random: Random, digest: str
+    ) -> RunHandle:
+        journal = await self._journal() if team.journalled else self._unkept()
+        usual = _usual_seconds(await journal.rows(limit=50), team.name)
+        run_id = new_run_id(self._world.clock.now(), random)
+        if team.journalled and self._world.state_dir is not None:
+            await anyio.to_thread.run_sync(keep_given, self._world.state_dir, run_id, seated)
+        body = opening_body(ask, spec, team)
+        log = await journal.begin(run_id, question=spec.question, team=team.name, body=body, digest=digest)
+        return self._handle(log, spec, team, journal, random=random, usual=usual, digest=digest)
+
+    def _handle(
+        self,
+        log: RunLog,
+        spec: TeamSpec,
+        team: ResolvedTeam,
+        journal: Journal,
+        *,
+        random: Random,
+        past: Sequence[Record] = (),
+        usual: float | None = None,
+        digest: str = "",
+    ) -> RunHandle:
+        """A run in motion from here on."""
+        ports = Ports(
+            clock=self._world.clock,
+            random=random,
+            open_backend=self._world.open_backend,
+            place=self._world.place,
+            open_workshop=self._world.open_workshop,
+        )
+        run = TeamRun(
+            spec,
+            ports=ports,
+            prices=self._world.prices,
+            log=EventLog(log, redact=self._world.secrets.redact),
+            past=past,
+        )
+        handle = RunHandle(
+            run,
+            team=TeamInfo(name=team.name, why=team.why),
+            warnings=list(team.warnings),
+            usual_seconds=usual,
+            journal=journal,
+            digest=digest,
+        )
+        self._go(handle)
+        return handle
+
+    async def resume(self, run_id: str) -> RunHandle:
+        """Take an interrupted run up where it stopped. What is journalled is neither paid nor done again.
+
+        Raises:
+            RunNotFound: there is no such run.
+            RunTaken: it is alive, in this process or another.
+            RunOver: it is finished.
+            ReplayRefused: its team or this program have changed since; it stays as it is.
+            ConfigError, RequestRefused: its team can't be used now.
+            JournalError: its records can't be read.
+        """
+        journal = await self._journal()
+        opening = read_opening((await journal.read(run_id, limit=1))[0])
+        if (await journal.row(run_id)).state != "interrupted":
+            # Alive or over: that is for the journal to say, and it leaves everything as it is.
+            await (await journal.take_over(run_id, body={"event": RESUMED})).leave()
+        team = await self._world.teams.resolve(opening.ask)
+        self._keep_secret(team)
+        opening.check(team, self._secrets.redact_value)
+        team, seated = await self._seated_again(opening, team)
+        await journal.read(run_id)  # damaged records are found before it is taken
+        log = await journal.take_over(run_id, body={"event": RESUMED, "version": __version__})
+        try:
+            records = await journal.read(run_id)
+            random = self._world.random()
+            spec = old_spec(opening, team, seated.attached)
+            digest = (await journal.row(run_id)).digest
+            return self._handle(log, spec, team, journal, random=random, past=records, digest=digest)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await log.leave()
+            raise
+
+    async def _seated_again(self, opening: Opening, team: ResolvedTeam) -> tuple[ResolvedTeam, Seated]:
+        given = None
+        if self._world.state_dir is not None:
+            load = partial(load_given, digests=opening.digests)
+            given = await anyio.to_thread.run_sync(load, self._world.state_dir, opening.run_id)
+        agents = [agent for agent in team.agents if agent.id in opening.agents]
+        seated = restore_seated(given, agents, team.equipment)
+        again = replace(
+            _seat(team, seated, work=opening.work),
+            why=opening.why,
+            warnings=(*team.warnings, *seated.warnings, _RESUMED_WARNING),
+        )
+        return again, seated
+
+    def _unkept(self) -> Journal:
+        """The journal of a team that wants none on disk; what is shown of it is redacted all the same."""
+        return MemoryJournal(clock=self._world.clock, redact=self._secrets.redact_value)
+
+    def _keep_secret(self, team: ResolvedTeam) -> None:
+        """Know every secret of the team before a word of the question is written down."""
+        for agent in team.agents:
+            keys = (agent.api_key, agent.options.api_key)
+            for key in keys:
+                if key is not None:
+                    self._secrets.add(key.get_secret_value(), agent.key_name or f"{agent.id}.api_key")
+            for name, value in agent.options.extra_headers.items():
+                self._secrets.add(value, f"{agent.id}.{name}")
+        for agent, tools in team.equipment.tools.items():
+            for server in tools.mcp_servers:
+                for name, value in server.secrets:
+                    self._secrets.add(value, f"{agent}.{server.name}.{name}")
+
+
+def _seat(team: ResolvedTeam, seated: Seated, *, work: EarlierWork | None) -> ResolvedTeam:
+    """The team as it takes part."""
+    return replace(
+        team,
+        agents=seated.agents,
+        equipment=replace(seated.equipment, earlier=work),
+        warnings=(*team.warnings, *seated.warnings),
+    )
+
+
+def _usual_seconds(rows: Sequence[RunRow], team: str) -> float | None:
+    """How long this team's runs have taken, from those that are over."""
+    times = [row.ended - row.started for row in rows if row.team == team and row.ended is not None]
+    return median(times) if times else None
