@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import backends, requests, sandbox, start, teams, workspace
+from benchmarks import backends, journal, load, requests, resume, runtimes, sandbox, start, teams, workspace
 
 Figure = tuple[str, str, str, bool]
 PARTS: dict[str, Callable[[], list[Figure]]] = {
     "start": start.figures,
     "teams": teams.figures,
     "requests": requests.figures,
+    "load": load.figures,
+    "journal": journal.figures,
+    "resume": resume.figures,
     "workspace": workspace.figures,
     "sandbox": sandbox.figures,
     "backends": backends.figures,
+    "runtimes": runtimes.figures,
 }
 
 

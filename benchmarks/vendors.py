@@ -1,8 +1,8 @@
 """The vendors' own wire formats on loopback, in a process of its own, so that its CPU is not ours.
 
 `python -m benchmarks.vendors` prints its port. Every reply streams a text in a hundred pieces, and calls
-`new_answer` where that is offered. The model's name says what else it does: `bad-key` answers 401, and
-`limited` asks for two seconds' patience each first time.
+`new_answer` where that is offered. The model's name says what else it does: `bad-key` answers 401, as do
+the words in the last message, and `limited` asks for two seconds' patience each first time.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         Handler.seen.append({"at": time.time(), "path": path, "body": body})
         model = str(body.get("model") or path)
-        if "bad-key" in model:
+        if "bad-key" in model or "bad-key" in json.dumps(list(body.get("messages", ()))[-1:]):
             self._send(401, b'{"error": {"message": "No such key.", "code": "invalid_api_key"}}', _JSON)
         elif "limited" in model and not Handler.patient:
             Handler.patient = True
             self._send(429, b'{"error": {"message": "Slow down."}}', _JSON, retry_after="2")
         else:
             Handler.patient = False
-            self._send(200, _reply(path, calls=bool(body.get("tools"))), "text/event-stream")
+            self._send(200, _reply(path, calls=_offered(body)), "text/event-stream")
 
     def _send(self, status: int, data: bytes, kind: str, **headers: str) -> None:
         self.send_response(status)
@@ -67,15 +67,21 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def _reply(path: str, *, calls: bool) -> bytes:
+def _offered(body: _Json) -> str:
+    """The tool that hands in an answer, by the name it has here; empty where there are no tools at all."""
+    names = [str(tool.get("name", "new_answer")) for tool in body.get("tools") or ()]
+    return next((name for name in names if name.endswith("new_answer")), "new_answer" if names else "")
+
+
+def _reply(path: str, *, calls: str) -> bytes:
     if path.endswith("/responses"):
-        events = _responses(calls=calls)
+        events = _responses(calls=bool(calls))
     elif path.endswith("/messages"):
         events = _messages(calls=calls)
     elif path.endswith(":streamGenerateContent"):
-        events = _generate(calls=calls)
+        events = _generate(calls=bool(calls))
     else:
-        events = _chat(calls=calls)
+        events = _chat(calls=bool(calls))
     lines = [(f"event: {event['type']}\n" if "type" in event else "", json.dumps(event)) for event in events]
     said = [f"{name}data: {data}\n\n" for name, data in lines]
     return "".join([*said, "data: [DONE]\n\n"] if "/chat/" in path else said).encode()
@@ -129,7 +135,7 @@ def _responses(*, calls: bool) -> Iterator[_Json]:
     yield {"type": "response.completed", "sequence_number": 400, "response": whole}
 
 
-def _messages(*, calls: bool) -> Iterator[_Json]:
+def _messages(*, calls: str) -> Iterator[_Json]:
     opened: _Json = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
     usage: _Json = {"input_tokens": 500, "output_tokens": 1}
     started: _Json = opened | {"stop_reason": None, "stop_sequence": None, "usage": usage}
@@ -140,7 +146,7 @@ def _messages(*, calls: bool) -> Iterator[_Json]:
         yield {"type": "content_block_delta", "index": 0, "delta": delta}
     yield {"type": "content_block_stop", "index": 0}
     if calls:
-        block: _Json = {"type": "tool_use", "id": "toolu_1", "name": "new_answer", "input": {}}
+        block: _Json = {"type": "tool_use", "id": "toolu_1", "name": calls, "input": {}}
         yield {"type": "content_block_start", "index": 1, "content_block": block}
         delta: _Json = {"type": "input_json_delta", "partial_json": json.dumps(_CALL)}
         yield {"type": "content_block_delta", "index": 1, "delta": delta}

@@ -57,18 +57,25 @@ def team_file(port: int, models: list[str], *, dead: str | None = None, strategy
 
 
 def _write(folder: Path, teams: Mapping[str, str]) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in teams.items():
         Path(folder, f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
 @asynccontextmanager
-async def opened_runs(**teams: str) -> AsyncGenerator[Runs]:
-    """The product's runs over these team files, with a journal on disk."""
-    with tempfile.TemporaryDirectory() as folder:
-        configs = Path(folder, "teams")
+async def opened_runs(
+    settings: Mapping[str, str] | None = None, folder: Path | None = None, /, **teams: str
+) -> AsyncGenerator[Runs]:
+    """The product's runs over these team files and settings of the operator, with a journal on disk.
+
+    In `folder` they outlive the block.
+    """
+    with tempfile.TemporaryDirectory() as passing:
+        place = folder or Path(passing)
+        configs = place / "teams"
         _write(configs, teams)
-        environ = {"MASSGEN_MCP_STATE_DIR": str(Path(folder, "state")), "PATH": "/usr/bin:/bin"}
+        environ = {"MASSGEN_MCP_STATE_DIR": str(place / "state"), "PATH": "/usr/bin:/bin"}
+        environ |= settings or {}
         async with anyio.create_task_group() as tasks:
             async with open_runs(tasks, place="server", config_dirs=[configs], environ=environ) as runs:
                 yield runs
