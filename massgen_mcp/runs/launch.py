@@ -97,6 +97,7 @@ class Launcher:
         texts = {agent: self._secrets.redact(text) for agent, text in seated.attached.texts.items()}
         seated = replace(seated, attached=replace(seated.attached, texts=texts))
         team = _seat(team, seated, work=follow.work if follow else None)
+        team = replace(team, warnings=(*team.warnings, *(follow.warnings if follow else ())))
         async with admitted(ask, team) as (ask_within, team_within):
             random = self._world.random()
             spec = new_spec(ask_within, team_within, random, seated.attached, follow)
@@ -152,7 +153,7 @@ class Launcher:
         self._go(handle)
         return handle
 
-    async def resume(self, run_id: str) -> RunHandle:
+    async def resume(self, run_id: str, *, admitted: Admitted) -> RunHandle:
         """Take an interrupted run up where it stopped. What is journalled is neither paid nor done again.
 
         Raises:
@@ -160,7 +161,7 @@ class Launcher:
             RunTaken: it is alive, in this process or another.
             RunOver: it is finished.
             ReplayRefused: its team or this program have changed since; it stays as it is.
-            ConfigError, RequestRefused: its team can't be used now.
+            ConfigError, RequestRefused: its team can't be used now, or there is no money left for it.
             JournalError: its records can't be read.
         """
         journal = await self._journal()
@@ -173,13 +174,17 @@ class Launcher:
         opening.check(team, self._secrets.redact_value)
         team, seated = await self._seated_again(opening, team)
         await journal.read(run_id)  # damaged records are found before it is taken
+        spent = (await journal.row(run_id)).cost_usd
+        async with admitted(opening.rest(spent), team) as (ask, team_within):
+            spec = old_spec(opening, team_within, seated.attached, spent=spent, rest=ask.budget.usd)
+            return await self._go_on(run_id, spec, team_within, journal)
+
+    async def _go_on(self, run_id: str, spec: TeamSpec, team: ResolvedTeam, journal: Journal) -> RunHandle:
         log = await journal.take_over(run_id, body={"event": RESUMED, "version": __version__})
         try:
-            records = await journal.read(run_id)
+            records, row = await journal.read(run_id), await journal.row(run_id)
             random = self._world.random()
-            spec = old_spec(opening, team, seated.attached)
-            digest = (await journal.row(run_id)).digest
-            return self._handle(log, spec, team, journal, random=random, past=records, digest=digest)
+            return self._handle(log, spec, team, journal, random=random, past=records, digest=row.digest)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await log.leave()

@@ -177,8 +177,9 @@ class Runs:
         return Asked(run_id=handle.run_id, handle=handle)
 
     async def _followed(self, run_id: str) -> FollowUp:
-        records, _ = await read_intact(await self.journal_of(run_id), run_id)
-        return follow_up(records)
+        records, damage = await read_intact(await self.journal_of(run_id), run_id)
+        follow = follow_up(records, self.secrets.redact)
+        return follow if damage is None else replace(follow, warnings=(str(damage),))
 
     async def _same(self, digest: str) -> Asked | None:
         """A run of the same question that its caller can have."""
@@ -260,7 +261,8 @@ class Runs:
             ConfigError, RequestRefused: its team can't be used now.
             JournalError: its records can't be read.
         """
-        return await self._launcher.resume(run_id)
+        admitted = partial(self._admission.admitted, user=self._user, theirs=self._books)
+        return await self._launcher.resume(run_id, admitted=admitted)
 
     async def team_of(self, run_id: str) -> str:
         """The team that a run was asked of, as its caller named it; empty where none was named.

@@ -111,6 +111,11 @@ class Opening:
                 f"the team {self.team!r} is not what it was ({_difference(self.config, now)})"
             )
 
+    def rest(self, spent: float) -> Ask:
+        """The question with what the run may still spend, after so many US dollars."""
+        usd = self.limits.get("usd")
+        return replace(self.ask, budget=Allowance(usd=None if usd is None else max(0.0, usd - spent)))
+
     def applied(self, limits: Limits) -> Limits:
         """The limits of the run, as they were."""
         kept = {name: self.limits[name] for name in _LIMITS if self.limits.get(name) is not None}

@@ -6,7 +6,7 @@ their own last answer; all others are told what was presented. Workspaces begin 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -35,10 +35,15 @@ class FollowUp:
     work: EarlierWork | None = None
     asked: Mapping[str, Any]
     """Whom the run before was asked of: its team or its agents."""
+    warnings: tuple[str, ...] = ()
 
 
-def follow_up(records: Sequence[Record]) -> FollowUp:
+def follow_up(records: Sequence[Record], redact: Callable[[str], str] = str) -> FollowUp:
     """What goes on from a run that is over, or was interrupted: then from what it has.
+
+    Args:
+        records: of that run.
+        redact: takes out what has become known as a secret since they were written.
 
     Raises:
         RequestRefused: it has no answer to go on from.
@@ -51,12 +56,12 @@ def follow_up(records: Sequence[Record]) -> FollowUp:
             "without `continue_run`. Nothing was spent."
         )
     before = [
-        Exchange(question=pair[0], answer=pair[1])
+        Exchange(question=redact(pair[0]), answer=redact(pair[1]))
         for pair in cast("Mapping[str, Any]", opening.get("earlier", {})).get("exchanges", ())
     ]
-    exchange = _exchange(summary.question, answer)
+    exchange = _exchange(redact(summary.question), redact(answer))
     return FollowUp(
-        earlier=Earlier(exchanges=_fitting([*before, exchange]), own=_own(summary)),
+        earlier=Earlier(exchanges=_fitting([*before, exchange]), own=_own(summary, redact)),
         work=_work(records, snapshot),
         asked=opening.get("asked", {"team": summary.team}),
     )
@@ -99,8 +104,8 @@ def _work(records: Sequence[Record], snapshot: str) -> EarlierWork | None:
     return EarlierWork(**before) if before else None
 
 
-def _own(summary: RunSummary) -> dict[AgentId, str]:
-    return {answer.agent: shorten(answer.content, _OWN_LIMIT) for answer in summary.answers}
+def _own(summary: RunSummary, redact: Callable[[str], str]) -> dict[AgentId, str]:
+    return {answer.agent: shorten(redact(answer.content), _OWN_LIMIT) for answer in summary.answers}
 
 
 def _fitting(exchanges: Sequence[Exchange]) -> tuple[Exchange, ...]:

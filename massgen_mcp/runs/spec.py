@@ -35,8 +35,19 @@ def new_spec(
     )
 
 
-def old_spec(opening: Opening, team: ResolvedTeam, attached: Attached) -> TeamSpec:
-    """The question of a run that is taken up again, with all chance and all limits as they were."""
+def old_spec(
+    opening: Opening, team: ResolvedTeam, attached: Attached, *, spent: float, rest: float | None
+) -> TeamSpec:
+    """The question of a run that is taken up again, with all chance and all limits as they were.
+
+    Args:
+        opening: how it began.
+        team: who takes part, as they are now.
+        attached: what came with the question.
+        spent: US dollars by now.
+        rest: what it may still spend; None: no limit.
+    """
+    limits = opening.applied(_limits(opening.ask, team))
     return TeamSpec(
         question=opening.question,
         context=opening.ask.context,
@@ -44,7 +55,7 @@ def old_spec(opening: Opening, team: ResolvedTeam, attached: Attached) -> TeamSp
         agents=team.agents,
         strategy=opening.strategy,
         settings=replace(team.settings, seed=opening.seed),
-        limits=opening.applied(_limits(opening.ask, team)),
+        limits=limits if rest is None else replace(limits, usd=spent + rest),
         attached=attached,
         earlier=opening.earlier,
         equipment=team.equipment,
