@@ -13,8 +13,16 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from massgen_mcp.errors import JournalError, MassgenError, RequestRefused, RunNotFound, RunOver, RunTaken
-from massgen_mcp.journal import Journal, RunRow, read_intact, summarise
+from massgen_mcp.errors import (
+    JournalError,
+    MassgenError,
+    ReplayRefused,
+    RequestRefused,
+    RunNotFound,
+    RunOver,
+    RunTaken,
+)
+from massgen_mcp.journal import RESUMED, Journal, RunRow, read_intact, summarise
 from massgen_mcp.runs.admission import Admission, Books
 from massgen_mcp.runs.ask import Ask, digest_of
 from massgen_mcp.runs.asked import Asked, Asking, differing, without_secrets
@@ -24,7 +32,6 @@ from massgen_mcp.runs.driving import drive
 from massgen_mcp.runs.handle import RunHandle
 from massgen_mcp.runs.launch import Launcher
 from massgen_mcp.runs.made import read_change, read_file
-from massgen_mcp.runs.opening import read_opening
 from massgen_mcp.runs.past import result_of_record, with_warning
 from massgen_mcp.runs.places import Places
 from massgen_mcp.runs.result import RunResult
@@ -42,6 +49,8 @@ _KEPT = 100
 """Finished runs kept in memory; all others are read back from the journal."""
 _CLOSING_SECONDS = 5.0
 _DAY = 86_400.0
+_MOST_RESUMES = 3
+"""How often a server goes on with the same run by itself."""
 _ANSWERED = frozenset({"completed", "partial"})
 _UNFINISHED = frozenset({"running", "interrupted"})
 
@@ -269,10 +278,10 @@ class Runs:
 
         Raises:
             RunNotFound: there is no such run.
-            ReplayRefused: another version made it, whose runs can't be taken up by this one.
+            JournalError: its first record can't be read.
         """
-        opening = read_opening((await (await self.journal()).read(run_id, limit=1))[0])
-        return opening.ask.team or ""
+        first = (await (await self.journal()).read(run_id, limit=1))[0]
+        return str(first.body.get("asked", {}).get("team") or "")
 
     async def resume_interrupted(self) -> None:
         """Go on with all runs of the last day whose processes are gone, of every user.
@@ -286,9 +295,23 @@ class Runs:
             return
         for row in rows:
             try:
+                await self._check_worn(row.run_id)
                 await self._of(row.user).resume(row.run_id)
             except MassgenError as error:
                 _logger.warning("run %s was not taken up again: %s", row.run_id, error)
+
+    async def _check_worn(self, run_id: str) -> None:
+        """Whether a run may be the cause of its processes' end.
+
+        Raises:
+            ReplayRefused: it has been taken up often enough.
+        """
+        records = await (await self.journal()).read(run_id)
+        if sum(record.body.get("event") == RESUMED for record in records) >= _MOST_RESUMES:
+            raise ReplayRefused(
+                f"it was taken up {_MOST_RESUMES} times and its process ended each time. To try once more: "
+                f"massgen-mcp runs resume {run_id}"
+            )
 
     def _of(self, user: str) -> Runs:
         """The runs of a user who may not have come by yet."""
