@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 from massgen_mcp.errors import JournalError, MassgenError, ReplayRefused, RunTaken
+from massgen_mcp.journal import summarise
 from massgen_mcp.runs.handle import RunHandle
-from massgen_mcp.runs.past import with_warning
+from massgen_mcp.runs.past import result_of_record, with_warning
 from massgen_mcp.runs.places import Places, load_of
 from massgen_mcp.runs.result import RunResult
 from massgen_mcp.runs.shape import finished_result
@@ -25,7 +27,7 @@ async def drive(handle: RunHandle, places: Places) -> None:
         result = await _result(handle, places)
     except RunTaken as error:
         # Another process has it now, and says how it ends.
-        result = _stopped(handle, str(error))
+        result = _stopped(handle, str(error), following=f'get_run(run_id="{handle.run_id}", wait_seconds=45)')
     handle.finish(result)
     handle.run.log.close()
 
@@ -68,8 +70,12 @@ async def _in_turn(handle: RunHandle, places: Places) -> RunResult:
 
 
 async def _never_begun(handle: RunHandle) -> RunResult:
+    """It was cancelled before it began, or went on: it has what an earlier process has come to."""
     handle.queued = ""
-    stopped = handle.status().model_copy(
+    row = replace(await handle.journal.row(handle.run_id), state="cancelled")
+    summary = summarise(await handle.journal.read(handle.run_id), state="cancelled")
+    found = result_of_record(row, summary) if summary.resumed else handle.status()
+    stopped = found.model_copy(
         update={"status": "cancelled", "stopped_by": "cancelled", "next": "", "phase": "", "done": ""}
     )
     return await _kept(handle, stopped)
@@ -90,10 +96,10 @@ def _broken(handle: RunHandle, why: str) -> RunResult:
     )
 
 
-def _stopped(handle: RunHandle, why: str) -> RunResult:
+def _stopped(handle: RunHandle, why: str, *, following: str = "") -> RunResult:
     """The run does not go on here, and has not ended."""
     return handle.status().model_copy(
-        update={"status": "interrupted", "error": why, "next": "", "phase": "", "done": ""}
+        update={"status": "interrupted", "error": why, "next": following, "phase": "", "done": ""}
     )
 
 

@@ -71,9 +71,9 @@ def question_text(
     own: str = "",
 ) -> str:
     """The question, with what it follows on, the caller's context and files as data before it."""
-    parts = [_exchange_text(item, tag) for item in earlier]
+    parts = [_conversation(earlier, tag)] if earlier else []
     if own and own.strip() != earlier[-1].answer.strip():
-        parts.append(f"Your own last answer then:\n{fence(own, tag)}")
+        parts.append(f"Your own last answer there:\n{fence(own, tag)}")
     parts += [f"Context from the person who asks:\n{fence(context, tag)}"] if context else []
     if files:
         parts.append(f"Files from the person who asks:\n{fence(files, tag)}")
@@ -84,11 +84,10 @@ def question_text(
     return "\n\n".join(parts)
 
 
-def _exchange_text(exchange: Exchange, tag: str) -> str:
-    return (
-        f"Asked earlier in this conversation:\n{exchange.question}\n\n"
-        f"The answer then:\n{fence(exchange.answer, tag)}"
-    )
+def _conversation(earlier: Sequence[Exchange], tag: str) -> str:
+    """What was asked and presented before, oldest first, in one fence: ten of them cost few words."""
+    said = "\n\n".join(f"Q: {item.question}\nA: {item.answer}" for item in earlier)
+    return f"Earlier in this conversation:\n{fence(said, tag)}"
 
 
 def vote_text(answers: Sequence[ShownAnswer], labels: Sequence[str], tag: str, *, may_answer: bool) -> str:

@@ -104,7 +104,7 @@ class TurnInMotion:
         self._wanted = start.wanted
         """What it may end in now."""
         self._offered = start.wanted
-        """The same as of the newest record: the next request is built of that, so a replay builds the same."""
+        """The same as of the newest record: the next request is built of that, in a replay too."""
         self._labels = dict(start.labels)
         self._brief = start.brief
         self._shown = tuple(turn.shown)
@@ -487,7 +487,8 @@ class TurnInMotion:
         if not await self._news_due():
             return result
         words = await self._hear_news()
-        return replace(result, content=f"{result.content}\n\n{words}")
+        # Of a runtime's calls in parallel another one may have been told by now.
+        return replace(result, content=f"{result.content}\n\n{words}") if words else result
 
     # What an agent runtime calls in its own loop.
 

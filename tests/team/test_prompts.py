@@ -17,6 +17,7 @@ from massgen_mcp.team.prompts import (
     synthesis_text,
     vote_text,
 )
+from massgen_mcp.team.spec import Exchange
 from massgen_mcp.team.workflow import WORKFLOW_TOOLS
 
 SNAPSHOT = Path(__file__).parent / "prompts.snapshot.md"
@@ -24,6 +25,10 @@ TAG = "0123456789abcdef0123"
 ANSWERS = [
     ShownAnswer(label="agent2.1", content="It is 5."),
     ShownAnswer(label="agent1.1", content="It is 4.", own=True),
+]
+EXCHANGES = [
+    Exchange(question="What is 1 + 1?", answer="It is 2."),
+    Exchange(question="What is 2 + 2?", answer="It is 4."),
 ]
 LABELS = ["agent2.1", "agent3.1"]
 
@@ -35,6 +40,7 @@ def rendered() -> str:
         "system, text": answer_system("", "text"),
         "question": question_text("What is 2 + 2?", "", TAG),
         "question with context": question_text("What is 2 + 2?", "In base ten.", TAG),
+        "follow-up": question_text("And twice that?", "", TAG, earlier=EXCHANGES, own="It is 5."),
         "vote": vote_text(ANSWERS, LABELS, TAG, may_answer=False),
         "vote, answers open": vote_text(ANSWERS, LABELS, TAG, may_answer=True),
         "reminder": reminder_text(LABELS, may_answer=False),
@@ -59,3 +65,17 @@ def test_our_words_are_those_of_the_snapshot():
     assert rendered() == SNAPSHOT.read_text(encoding="utf-8"), (
         "Prompts have changed: raise PROMPTS_VERSION and run `make snapshots`."
     )
+
+
+def test_our_words_stay_below_two_thousand_bytes_in_the_longest_conversation():
+    """With nothing of the caller's or the agents' in them, in the vote turn of a follow-up of ten."""
+    earlier = [Exchange(question="", answer="")] * 10
+    tools = [[tool.name, tool.description, tool.parameters] for tool in WORKFLOW_TOOLS]
+    empty = [ShownAnswer(label="agent1.1", content="")] * 3
+    parts = (
+        answer_system("", "tools"),
+        json.dumps(tools, separators=(",", ":")),
+        question_text("", "", TAG, earlier=earlier, own="x"),
+        vote_text(empty, LABELS, TAG, may_answer=True),
+    )
+    assert sum(len(part.encode()) for part in parts) < 2_000
