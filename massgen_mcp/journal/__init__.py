@@ -5,6 +5,7 @@ from massgen_mcp.journal.memory import MemoryJournal
 from massgen_mcp.journal.records import (
     DURABLE,
     SCHEMA,
+    Entry,
     Journal,
     Kind,
     Owner,
@@ -32,6 +33,7 @@ __all__ = [
     "SCHEMA",
     "AgentSummary",
     "AnswerSummary",
+    "Entry",
     "Journal",
     "Kind",
     "MemoryJournal",

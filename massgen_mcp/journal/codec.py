@@ -13,7 +13,13 @@ from massgen_mcp.errors import JournalError
 __all__ = ["Redact", "checksum", "decode", "encode", "untouched"]
 
 Redact: TypeAlias = Callable[[Any], Any]
-"""Takes a JSON value and returns it without secrets. Called from more than one thread."""
+"""Takes a JSON value and returns it without secrets. Called from more than one thread.
+
+What it finds in a text it finds in a longer one, too, that holds the same between quotation marks.
+"""
+
+
+_PLAIN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def untouched(value: Any) -> Any:
@@ -27,6 +33,9 @@ def encode(body: Mapping[str, Any], redact: Redact) -> str:
     Raises:
         JournalError: the body holds something that is no JSON value.
     """
+    text = _clean(body, redact)
+    if text is not None:
+        return text
 
     def plain(value: object) -> Any:
         # Mappings that are no dicts pass the redactor unseen, so they meet it here.
@@ -39,13 +48,31 @@ def encode(body: Mapping[str, Any], redact: Redact) -> str:
         try:
             text = _dumps(value, plain)
         except ValueError:
-            text = _dumps(_finite(value), plain)
+            value = _finite(value)
+            text = _dumps(value, plain)
     except (TypeError, ValueError, RecursionError) as error:
         raise JournalError(f"A record's body can't be written as JSON: {error}.") from error
-    if text.isascii() or _is_utf8(text):
+    if _is_utf8(text):
         return text
     # Half a surrogate pair, as models stream them, has no UTF-8 but has an escape.
     return _dumps(value, plain, ascii_only=True)
+
+
+def _clean(body: Mapping[str, Any], redact: Redact) -> str | None:
+    """The text of a body of plain JSON values that holds no secret; None where that takes a closer look.
+
+    To look at one long text is quicker than to look at each value. Without escapes in it every key and value
+    stands there as it is.
+    """
+    try:
+        text = _PLAIN.encode(dict(body))
+    except (TypeError, ValueError, RecursionError):
+        return None
+    seen = text
+    if "\\" in seen:
+        # An escaped backslash outlives this, whatever stands behind it.
+        seen = seen.replace("\\n", "\n").replace('\\"', '"').replace("\\t", "\t")
+    return text if "\\" not in seen and redact(seen) == seen and _is_utf8(text) else None
 
 
 def _dumps(value: Any, plain: Callable[[object], Any], *, ascii_only: bool = False) -> str:
@@ -53,6 +80,8 @@ def _dumps(value: Any, plain: Callable[[object], Any], *, ascii_only: bool = Fal
 
 
 def _is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

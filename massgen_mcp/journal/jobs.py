@@ -57,11 +57,17 @@ class Post:
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._closed = False
         self._ended = anyio.Event()
+        self._unanswered = 0
 
     @property
     def closed(self) -> bool:
         """Whether the last job has been sent."""
         return self._closed
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was sent has been answered; on the event loop."""
+        return not self._unanswered
 
     def send(
         self,
@@ -79,6 +85,7 @@ class Post:
         if self._closed:
             raise JournalError("The journal is closed.")
         future: asyncio.Future[Any] = self._loop.create_future()
+        self._unanswered += 1
         self._queue.put(Job(work, future, durable, alone, done))
         return cast("asyncio.Future[T]", future)
 
@@ -109,7 +116,7 @@ class Post:
 
     def answer(self, outcomes: Sequence[Outcome]) -> None:
         """Wake those who wait; from the thread."""
-        self.call(_settle, outcomes)
+        self.call(self._settle, outcomes)
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Run a function on the event loop, soon; from the thread."""
@@ -117,12 +124,12 @@ class Post:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
 
-
-def _settle(outcomes: Sequence[Outcome]) -> None:
-    for outcome in outcomes:
-        if outcome.job.future.done():
-            continue
-        if outcome.error is None:
-            outcome.job.future.set_result(outcome.result)
-        else:
-            outcome.job.future.set_exception(outcome.error)
+    def _settle(self, outcomes: Sequence[Outcome]) -> None:
+        self._unanswered -= len(outcomes)
+        for outcome in outcomes:
+            if outcome.job.future.done():
+                continue
+            if outcome.error is None:
+                outcome.job.future.set_result(outcome.result)
+            else:
+                outcome.job.future.set_exception(outcome.error)

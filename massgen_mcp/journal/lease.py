@@ -1,7 +1,7 @@
 """Who may write to a run: what is said to SQLite by, and about, the one process that drives it.
 
 Whoever begins a run or takes it over puts a number of its own in the run's row, its lease. What a driver
-writes is written only where that number still stands, looked at in the same transaction: one that was
+writes is written only where that number still stands, looked at in the same statement: one that was
 suspended while another process took its run over finds another number there.
 """
 
@@ -12,12 +12,13 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from massgen_mcp.errors import MassgenError
 from massgen_mcp.journal import queries, rules
 from massgen_mcp.journal.owner import is_gone
 from massgen_mcp.journal.queries import Draft
 from massgen_mcp.journal.records import Owner
 
-__all__ = ["Hold", "abandon", "beat", "check", "draw", "show_activity", "standing", "take_over"]
+__all__ = ["Hold", "abandon", "beat", "draw", "refusal", "show_activity", "standing", "take_over"]
 
 
 class Hold(NamedTuple):
@@ -32,13 +33,10 @@ def draw() -> int:
     return 1 + secrets.randbits(62)
 
 
-def check(connection: sqlite3.Connection, hold: Hold, run_id: str) -> None:
-    """Make sure, within a transaction, that what is written next is written by the run's driver.
+def refusal(connection: sqlite3.Connection, hold: Hold, run_id: str) -> MassgenError:
+    """Why a run's record was not written: its lease does not stand in the row of a run that is driven.
 
-    Raises:
-        RunTaken: it is another one by now.
-        RunNotFound: the run was deleted.
-        JournalError: the run is finished, or was let go of.
+    `RunTaken` where another process drives it, `RunNotFound` where it was deleted.
     """
     row = connection.execute(
         # A deleted run's number may belong to another one by now.
@@ -46,14 +44,11 @@ def check(connection: sqlite3.Connection, hold: Hold, run_id: str) -> None:
         (hold.number, run_id),
     ).fetchone()
     if row is None:
-        raise rules.not_found(run_id)
+        return rules.not_found(run_id)
     lease, state, pid, host = row
     if lease != hold.lease:
-        raise rules.lost(run_id, pid, host)
-    if state == "interrupted":
-        raise rules.left(run_id)
-    if state != "running":
-        raise rules.finished(run_id)
+        return rules.lost(run_id, pid, host)
+    return rules.left(run_id) if state == "interrupted" else rules.finished(run_id)
 
 
 def take_over(connection: sqlite3.Connection, draft: Draft, *, owner: Owner, lease: int) -> tuple[int, int]:
@@ -81,7 +76,7 @@ def take_over(connection: sqlite3.Connection, draft: Draft, *, owner: Owner, lea
     )
     connection.execute("DELETE FROM activity WHERE run = ?", (number,))
     seq = 1 + queries.last_seq(connection, number)
-    queries.insert_record(connection, number, seq, draft)
+    queries.insert_record(connection, number, seq, draft, lease=lease)
     return number, seq
 
 

@@ -13,7 +13,7 @@ from massgen_mcp.errors import JournalError
 from massgen_mcp.journal import rules
 from massgen_mcp.journal.codec import Redact, decode, encode, untouched
 from massgen_mcp.journal.owner import this_process
-from massgen_mcp.journal.records import Kind, Record, RunRow
+from massgen_mcp.journal.records import Entry, Kind, Record, RunRow, RunState
 
 __all__ = ["MemoryJournal", "MemoryRunLog"]
 
@@ -70,7 +70,7 @@ class MemoryJournal:
             digest=digest,
         )
         run = _Run(row)
-        self._add(run, "RunStarted", body, now)
+        run.records.extend(self._records(run, [Entry(kind="RunStarted", body=body)], now))
         self._runs[run_id] = run
         return MemoryRunLog(self, run_id, lease=run.lease, stopping=run.stopping)
 
@@ -90,27 +90,18 @@ class MemoryJournal:
         if run.row.state != "interrupted":
             raise rules.over(run_id, run.row.state)
         now = float(self._clock.now())
-        self._add(run, "Notice", body, now)
+        run.records.extend(self._records(run, [Entry(kind="Notice", body=body)], now))
         run.row = replace(run.row, state="running", heartbeat=now, cancel_requested=None, delivered=False)
         run.stopping.set()
         run.stopping, run.lease = anyio.Event(), run.lease + 1
         run.tails.clear()
         return MemoryRunLog(self, run_id, lease=run.lease, stopping=run.stopping)
 
-    def append(
-        self,
-        run_id: str,
-        kind: Kind,
-        body: Mapping[str, Any],
-        *,
-        turn: int | None,
-        call: int | None,
-        lease: int,
-    ) -> Record:
-        """Write one record of an open run. `Finished` is the last.
+    def append(self, run_id: str, entries: Sequence[Entry], *, lease: int) -> Sequence[Record]:
+        """Write records of an open run, all or none. `Finished` is the last.
 
         Raises:
-            JournalError: the run is finished, or was let go of, or `body` is not JSON.
+            JournalError: the run is finished, or was let go of, or a body is not JSON.
             RunTaken: another pen has taken it over.
             RunNotFound: it was deleted.
         """
@@ -122,39 +113,27 @@ class MemoryJournal:
             raise rules.left(run_id)
         if run.row.ended is not None:
             raise rules.finished(run_id)
-        now = float(self._clock.now())
-        state = rules.final_state(body) if kind == "Finished" else None
-        record = self._add(run, kind, body, now, turn=turn, call=call)
-        cost = rules.cost_of(kind, body)
-        if state is not None:
-            total = run.row.cost_usd if cost is None else cost
-            run.row = replace(run.row, state=state, ended=now, cost_usd=total)
-            run.tails.clear()
-        elif cost:
-            run.row = replace(run.row, cost_usd=run.row.cost_usd + cost)
-        return record
+        state = rules.ending(entries)
+        records = self._records(run, entries, float(self._clock.now()))
+        run.records.extend(records)
+        for entry, record in zip(entries, records, strict=True):
+            _count(run, entry, record, state)
+        return records
 
-    def _add(
-        self,
-        run: _Run,
-        kind: Kind,
-        body: Mapping[str, Any],
-        now: float,
-        *,
-        turn: int | None = None,
-        call: int | None = None,
-    ) -> Record:
-        record = Record(
-            run_id=run.row.run_id,
-            seq=len(run.records) + 1,
-            at=now,
-            kind=kind,
-            body=decode(encode(body, self._redact)),
-            turn=turn,
-            call=call,
-        )
-        run.records.append(record)
-        return record
+    def _records(self, run: _Run, entries: Sequence[Entry], now: float) -> Sequence[Record]:
+        """What these become behind those there are."""
+        return [
+            Record(
+                run_id=run.row.run_id,
+                seq=seq,
+                at=now,
+                kind=entry.kind,
+                body=decode(encode(entry.body, self._redact)),
+                turn=entry.turn,
+                call=entry.call,
+            )
+            for seq, entry in enumerate(entries, len(run.records) + 1)
+        ]
 
     def _find(self, run_id: str) -> _Run:
         try:
@@ -296,6 +275,17 @@ class MemoryJournal:
         self._closed = True
 
 
+def _count(run: _Run, entry: Entry, record: Record, state: RunState | None) -> None:
+    """A run's row says what a record costs, and how it ended."""
+    cost = rules.cost_of(entry.kind, entry.body)
+    if entry.kind == "Finished" and state is not None:
+        total = run.row.cost_usd if cost is None else cost
+        run.row = replace(run.row, state=state, ended=record.at, cost_usd=total)
+        run.tails.clear()
+    elif cost:
+        run.row = replace(run.row, cost_usd=run.row.cost_usd + cost)
+
+
 def _serves(row: RunRow) -> bool:
     """Whether a run can serve a caller who asks the same."""
     if row.state == "running":
@@ -331,7 +321,17 @@ class MemoryRunLog:
             JournalError: the run is finished, or was let go of, or `body` is not JSON.
             RunTaken: another pen has taken it over.
         """
-        return self._journal.append(self._run_id, kind, body, turn=turn, call=call, lease=self._lease)
+        (record,) = await self.append_all([Entry(kind=kind, body=body, turn=turn, call=call)])
+        return record
+
+    async def append_all(self, entries: Sequence[Entry]) -> Sequence[Record]:
+        """Write several records, one behind the other and all or none.
+
+        Raises:
+            JournalError: the run is finished, ends before the last entry, or was let go of; or no JSON.
+            RunTaken: another pen has taken it over.
+        """
+        return self._journal.append(self._run_id, entries, lease=self._lease)
 
     async def activity(self, agent: str, tail: str) -> None:
         """Show what an agent is doing now; not logged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,14 @@ import anyio
 from massgen_mcp.clock import Clock
 from massgen_mcp.journal import lease, queries, rules
 from massgen_mcp.journal.codec import Redact, decode, encode
-from massgen_mcp.journal.records import DURABLE, Kind, Record
+from massgen_mcp.journal.records import DURABLE, Entry, Kind, Record, RunState
 from massgen_mcp.journal.watch import OpenRun, Watch
 from massgen_mcp.journal.writer import Writer
 
 __all__ = ["SqliteRunLog"]
+
+_BRIEF = 65_536
+"""Characters that are written without delay."""
 
 
 class SqliteRunLog:
@@ -55,20 +58,56 @@ class SqliteRunLog:
             RunTaken: another process has taken the run over.
             RunNotFound: the run was deleted.
         """
-        text = encode(body, self._redact)
-        at = float(self._clock.now())
-        cost = rules.cost_of(kind, body)
-        draft = queries.Draft(
-            run_id=self._run_id, at=at, kind=kind, text=text, turn=turn, call=call, cost=cost
+        (record,) = await self.append_all((Entry(kind=kind, body=body, turn=turn, call=call),))
+        return record
+
+    async def append_all(self, entries: Sequence[Entry]) -> Sequence[Record]:
+        """Write several records, one behind the other and all or none; they are in the log when this returns.
+
+        All survive what the most precious of them does. `Finished` may only be the last.
+
+        Raises:
+            JournalError: they could not be written, or the run is finished.
+            RunTaken: another process has taken the run over.
+            RunNotFound: the run was deleted.
+        """
+        if not entries:
+            return ()
+        state = rules.ending(entries)
+        drafts = [self._draft(entry) for entry in entries]
+        last = await self._write(drafts, state)
+        return [
+            Record(
+                run_id=self._run_id,
+                seq=seq,
+                at=draft.at,
+                kind=draft.kind,
+                body=decode(draft.text),
+                turn=draft.turn,
+                call=draft.call,
+            )
+            for seq, draft in enumerate(drafts, last - len(drafts) + 1)
+        ]
+
+    def _draft(self, entry: Entry) -> queries.Draft:
+        return queries.Draft(
+            run_id=self._run_id,
+            at=float(self._clock.now()),
+            kind=entry.kind,
+            text=encode(entry.body, self._redact),
+            turn=entry.turn,
+            call=entry.call,
+            cost=rules.cost_of(entry.kind, entry.body),
         )
-        if kind == "Finished":
-            state = rules.final_state(body)
-            finish = partial(self._watch.finish, run=self._run, draft=draft, state=state)
-            seq = await self._writer.do(finish, durable=True, done=self._left)
-        else:
-            write = partial(self._watch.write, run=self._run, draft=draft)
-            seq = await self._writer.do(write, durable=kind in DURABLE)
-        return Record(run_id=self._run_id, seq=seq, at=at, kind=kind, body=decode(text), turn=turn, call=call)
+
+    async def _write(self, drafts: Sequence[queries.Draft], state: RunState | None) -> int:
+        write = partial(self._watch.write, run=self._run, drafts=drafts, state=state)
+        if state is not None:
+            return await self._writer.do(write, durable=True, done=self._left)
+        durable = any(draft.kind in DURABLE for draft in drafts)
+        if durable or sum(len(draft.text) for draft in drafts) > _BRIEF:
+            return await self._writer.do(write, durable=durable)
+        return await self._writer.do_briefly(write)
 
     async def activity(self, agent: str, tail: str) -> None:
         """Show other processes what an agent is doing now: the newest, twice a second, and not logged."""
@@ -104,7 +143,7 @@ class SqliteRunLog:
             MassgenError: what `write` raises, or it could not be written; this pen writes nothing.
         """
         try:
-            await self._writer.do(partial(self._open, write=write), done=self._opened)
+            await self._writer.begin(partial(self._open, write=write), done=self._opened)
         except anyio.get_cancelled_exc_class():
             # A run without a pen would look alive for as long as this process lives.
             self._writer.soon(self._leave, done=self._left)

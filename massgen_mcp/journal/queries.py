@@ -47,6 +47,11 @@ _ROW = (
     "cancel_requested, cost_usd, user_name, digest, delivered FROM runs"
 )
 
+_RECORD = "SELECT seq, schema, at, CAST(kind AS BLOB), turn, call, CAST(body AS BLOB), checksum FROM records"
+
+_BY_ID = 5
+"""The first version of the file in which one number, of run and seq, is the key of a record."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
@@ -100,20 +105,23 @@ def insert_run(
     except sqlite3.IntegrityError as error:
         raise already_there(draft.run_id) from error
     number = cast("int", cursor.lastrowid)
-    insert_record(connection, number, 1, draft)
+    insert_record(connection, number, 1, draft, lease=lease)
     return number, 1
 
 
 def last_seq(connection: sqlite3.Connection, number: int) -> int:
     """The seq of a run's newest record; 0 where a damaged journal has lost them all."""
-    last: int | None = connection.execute("SELECT max(seq) FROM records WHERE run = ?", (number,)).fetchone()[
-        0
-    ]
+    last: int | None = connection.execute(
+        "SELECT max(id) & 0xFFFFFFFF FROM records WHERE id > ? << 32 AND id < (? + 1) << 32", (number, number)
+    ).fetchone()[0]
     return last or 0
 
 
-def insert_record(connection: sqlite3.Connection, number: int, seq: int, draft: Draft) -> None:
-    """One record. Two pens for one run can't both write the same seq."""
+def insert_record(connection: sqlite3.Connection, number: int, seq: int, draft: Draft, *, lease: int) -> bool:
+    """One record, where that lease stands in the row of a run that is driven. Returns whether it does.
+
+    Two pens for one run can't both write the same seq.
+    """
     check = checksum(
         draft.text.encode(),
         run_id=draft.run_id,
@@ -124,13 +132,26 @@ def insert_record(connection: sqlite3.Connection, number: int, seq: int, draft: 
         turn=draft.turn,
         call=draft.call,
     )
-    connection.execute(
-        "INSERT INTO records (run, seq, schema, at, kind, turn, call, body, checksum) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (number, seq, SCHEMA, draft.at, draft.kind, draft.turn, draft.call, draft.text, check),
-    )
-    if draft.cost and draft.kind != "Finished":  # which carries the total
+    written = connection.execute(
+        "INSERT INTO records SELECT (number << 32) + ?, number, ?, ?, ?, ?, ?, ?, ?, ? FROM runs "
+        "WHERE number = ? AND lease = ? AND state = 'running'",
+        (
+            seq,
+            seq,
+            SCHEMA,
+            draft.at,
+            draft.kind,
+            draft.turn,
+            draft.call,
+            draft.text,
+            check,
+            number,
+            lease,
+        ),
+    ).rowcount
+    if written and draft.cost and draft.kind != "Finished":  # which carries the total
         connection.execute("UPDATE runs SET cost_usd = cost_usd + ? WHERE number = ?", (draft.cost, number))
+    return bool(written)
 
 
 def finish_run(connection: sqlite3.Connection, number: int, state: RunState, draft: Draft) -> None:
@@ -171,10 +192,10 @@ def delete_run(connection: sqlite3.Connection, run_id: str, *, before: float, no
     # Looked at again, in the transaction that deletes it: another process may have taken it over just now.
     if run_id not in expired(connection, before=before, now=now, run_id=run_id):
         return False
-    row = (find_number(connection, run_id),)
-    connection.execute("DELETE FROM records WHERE run = ?", row)
-    connection.execute("DELETE FROM activity WHERE run = ?", row)
-    connection.execute("DELETE FROM runs WHERE number = ?", row)
+    number = find_number(connection, run_id)
+    connection.execute("DELETE FROM records WHERE id > ? << 32 AND id < (? + 1) << 32", (number, number))
+    connection.execute("DELETE FROM activity WHERE run = ?", (number,))
+    connection.execute("DELETE FROM runs WHERE number = ?", (number,))
     return True
 
 
@@ -215,9 +236,8 @@ def read_records(
     number = find_number(connection, run_id)
     records: list[Record] = []
     rows = connection.execute(
-        "SELECT seq, schema, at, CAST(kind AS BLOB), turn, call, CAST(body AS BLOB), checksum "
-        "FROM records WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (number, after, -1 if limit is None else limit),
+        f"{_RECORD} WHERE {_in_order(connection)} LIMIT :limit",
+        {"run": number, "after": after, "limit": -1 if limit is None else limit},
     )
     try:
         for row in rows:
@@ -236,6 +256,14 @@ def read_records(
             seq=seq,
         ) from error
     return records
+
+
+def _in_order(connection: sqlite3.Connection) -> str:
+    """Which records are a run's, after a given one. A journal that is only looked at may be an older one."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version < _BY_ID:
+        return "run = :run AND seq > :after ORDER BY seq"
+    return "id > (:run << 32) + :after AND id < (:run + 1) << 32 ORDER BY id"
 
 
 def _whole(run_id: str, expected: int, row: tuple[Any, ...]) -> Record:

@@ -56,6 +56,7 @@ class Reader:
                     self._post.end()
                     return
                 if job.future.cancelled():
+                    self._post.answer([Outcome(job)])
                     continue
                 try:
                     connection = connection or connect_reader(self._path)

@@ -11,6 +11,7 @@ from massgen_mcp.errors import JournalError
 __all__ = [
     "DURABLE",
     "SCHEMA",
+    "Entry",
     "Journal",
     "Kind",
     "Owner",
@@ -74,6 +75,16 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What is to become a record."""
+
+    kind: Kind
+    body: Mapping[str, Any]
+    turn: int | None = None
+    call: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """The process that drives a run."""
 
@@ -130,6 +141,17 @@ class RunLog(Protocol):
 
         Raises:
             JournalError: it could not be written.
+            RunTaken: another process has taken the run over; nothing of this pen's is written any more.
+        """
+        ...
+
+    async def append_all(self, entries: Sequence[Entry]) -> Sequence[Record]:
+        """Write several records, one behind the other and all or none; they are in the log when this returns.
+
+        All survive what the most precious of them does. `Finished` may only be the last.
+
+        Raises:
+            JournalError: they could not be written.
             RunTaken: another process has taken the run over; nothing of this pen's is written any more.
         """
         ...

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast, get_args
 
 from massgen_mcp.errors import JournalError, RunNotFound, RunOver, RunTaken
 from massgen_mcp.journal.codec import Redact
-from massgen_mcp.journal.records import Kind, RunState
+from massgen_mcp.journal.records import Entry, Kind, RunState
 from massgen_mcp.text import shorten
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "already_there",
     "cost_of",
     "driven",
+    "ending",
     "final_state",
     "finished",
     "headline",
@@ -61,6 +62,17 @@ def final_state(body: Mapping[str, Any]) -> RunState:
     if status not in _FINAL:
         raise JournalError(f"A Finished record needs a status of {sorted(_FINAL)}, not {status!r}.")
     return cast("RunState", status)
+
+
+def ending(entries: Sequence[Entry]) -> RunState | None:
+    """How the last of several records ends their run; None if it does not.
+
+    Raises:
+        JournalError: its end does not say how, or more is to follow it.
+    """
+    if any(entry.kind == "Finished" for entry in entries[:-1]):
+        raise JournalError("A Finished record is the last of its run; nothing can follow.")
+    return final_state(entries[-1].body) if entries and entries[-1].kind == "Finished" else None
 
 
 def cost_of(kind: Kind, body: Mapping[str, Any]) -> float | None:

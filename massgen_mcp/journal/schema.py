@@ -6,16 +6,33 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
 from massgen_mcp.errors import JournalError
+from massgen_mcp.journal.salvage import records_by_id
 
-__all__ = ["MIGRATIONS", "Migration", "connect_reader", "connect_writer", "migrate", "transaction"]
+__all__ = [
+    "MIGRATIONS",
+    "Migration",
+    "connect_reader",
+    "connect_writer",
+    "make_room",
+    "migrate",
+    "transaction",
+]
 
 _PATIENCE = 10.0
 """Seconds to wait for another process's transaction; its own take milliseconds."""
+
+_PAUSE = 0.0005
+_LONGEST_PAUSE = 0.004
+"""Seconds between two looks for another process's lock.
+
+SQLite itself looks every 100 ms after a while: who syncs one record after the other holds it nearly always,
+and would hardly ever be met without it.
+"""
 
 _APPLICATION = 0x6D676D63
 """Marks the file as ours: `mgmc`."""
@@ -93,18 +110,19 @@ MIGRATIONS: Sequence[Migration] = (
     ALTER TABLE runs ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX runs_by_digest ON runs (digest) WHERE digest != ''
     """,
+    records_by_id,
 )
 """In order; a file's version is how many of them it has seen. Never edited, only added to."""
 
 
 def connect_writer(path: Path, *, max_pages: int | None = None) -> sqlite3.Connection:
-    """The one connection of a process that writes, with all migrations done.
+    """The one connection of a process that writes, with all migrations done. For one thread at a time.
 
     Raises:
         sqlite3.Error: the file can't be used.
         JournalError: it was made by a newer version.
     """
-    connection = _connect(str(path))
+    connection = _connect(str(path), one_thread=False)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # holds for a new file only
         _use_wal(connection)
@@ -122,6 +140,24 @@ def connect_writer(path: Path, *, max_pages: int | None = None) -> sqlite3.Conne
     return connection
 
 
+def make_room(connection: sqlite3.Connection, size: int) -> None:
+    """Let the log have so many bytes before they are needed. Where they don't fit, it stays as it is.
+
+    What is written over is synced in little more than half the time of what makes a file grow.
+    """
+    with suppress(sqlite3.Error):
+        (pages,) = connection.execute("PRAGMA cache_size").fetchone()
+        connection.execute("PRAGMA cache_size = 8")  # so that this is not held back until it is rolled back
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE room (content BLOB)")
+            connection.execute("INSERT INTO room VALUES (zeroblob(?))", (size,))
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            connection.execute(f"PRAGMA cache_size = {pages}")
+
+
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads; damaged text is readable as far as it goes."""
     # Without `mode` a file that was removed would be made anew, empty.
@@ -131,8 +167,14 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect(name: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(name, timeout=_PATIENCE, isolation_level=None, uri=name.startswith("file:"))
+def _connect(name: str, *, one_thread: bool = True) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        name,
+        timeout=_PATIENCE,
+        isolation_level=None,
+        uri=name.startswith("file:"),
+        check_same_thread=one_thread,
+    )
     connection.execute("PRAGMA temp_store = MEMORY")  # no copies of answers in other folders
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -160,9 +202,14 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Generator[None]:
-    """All or nothing. The lock is taken at once, so that waiting for it can't fail half-way."""
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(connection: sqlite3.Connection, *, patience: float = 0.0) -> Generator[None]:
+    """All or nothing. The lock is taken at once, so that waiting for it can't fail half-way.
+
+    Args:
+        connection: which has no transaction yet.
+        patience: seconds to wait for another process's, beyond what the connection itself waits.
+    """
+    _begin(connection, patience)
     try:
         yield
         connection.execute("COMMIT")
@@ -171,6 +218,20 @@ def transaction(connection: sqlite3.Connection) -> Generator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _begin(connection: sqlite3.Connection, patience: float) -> None:
+    give_up, pause = time.monotonic() + patience, _PAUSE
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up:
+                raise
+        else:
+            return
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from massgen_mcp.clock import Clock
-from massgen_mcp.errors import RunNotFound, RunTaken
+from massgen_mcp.errors import MassgenError, RunNotFound, RunTaken
 from massgen_mcp.journal import lease, queries, rules
 from massgen_mcp.journal.codec import Redact
 from massgen_mcp.journal.lease import Hold
@@ -19,10 +19,13 @@ from massgen_mcp.journal.queries import Draft
 from massgen_mcp.journal.records import RunState
 from massgen_mcp.journal.schema import transaction
 
-__all__ = ["TICK", "OpenRun", "Watch"]
+__all__ = ["PATIENCE", "TICK", "OpenRun", "Watch"]
 
 TICK = 0.25
 """Seconds between two looks, while any run is open."""
+
+PATIENCE = 10.0
+"""Seconds to wait for another process's transaction; its own take milliseconds."""
 
 _BEAT = 2.0
 _SHOW = 0.5
@@ -64,6 +67,11 @@ class Watch:
         self._version: int | None = None
 
     @property
+    def busy(self) -> bool:
+        """Whether any run is open; from any thread."""
+        return bool(self._runs)
+
+    @property
     def holds(self) -> Sequence[Hold]:
         """The open runs."""
         return tuple(run.hold for run in self._runs.values())
@@ -75,35 +83,32 @@ class Watch:
         self._runs[run.number] = run
         self._version = None
 
-    def write(self, connection: sqlite3.Connection, run: OpenRun, draft: Draft) -> int:
-        """Insert a run's next record. Returns its seq.
+    def write(
+        self, connection: sqlite3.Connection, run: OpenRun, drafts: Sequence[Draft], state: RunState | None
+    ) -> int:
+        """Insert a run's next records; with `state` they end it, as its row then says. Returns the last seq.
 
         Raises:
             RunTaken: another process has taken the run over.
             RunNotFound: the run was deleted.
             JournalError: the run is finished, or was let go of.
         """
-        try:
-            lease.check(connection, run.hold, run.run_id)
-        except (RunTaken, RunNotFound) as error:
-            self._lose(run, rules.TAKEN if isinstance(error, RunTaken) else rules.DELETED)
-            raise
-        seq = 1 + (queries.last_seq(connection, run.number) if run.last is None else run.last)
-        queries.insert_record(connection, run.number, seq, draft)
+        seq = queries.last_seq(connection, run.number) if run.last is None else run.last
+        for draft in drafts:
+            seq += 1
+            # What refuses the first refuses all: nothing else is written meanwhile.
+            if not queries.insert_record(connection, run.number, seq, draft, lease=run.lease):
+                raise self._refused(connection, run)
         run.last = seq
+        if state is not None:
+            queries.finish_run(connection, run.number, state, drafts[-1])
         return seq
 
-    def finish(self, connection: sqlite3.Connection, run: OpenRun, draft: Draft, state: RunState) -> int:
-        """Insert a run's last record, and say so in its row. Returns its seq.
-
-        Raises:
-            RunTaken: another process has taken the run over.
-            RunNotFound: the run was deleted.
-            JournalError: the run is finished, or was let go of.
-        """
-        seq = self.write(connection, run, draft)
-        queries.finish_run(connection, run.number, state, draft)
-        return seq
+    def _refused(self, connection: sqlite3.Connection, run: OpenRun) -> MassgenError:
+        why = lease.refusal(connection, run.hold, run.run_id)
+        if isinstance(why, RunTaken | RunNotFound):
+            self._lose(run, rules.TAKEN if isinstance(why, RunTaken) else rules.DELETED)
+        return why
 
     def rolled_back(self) -> None:
         """What was just written is gone: numbers given to it are free again."""
@@ -137,7 +142,7 @@ class Watch:
         beat = now - self._beaten >= _BEAT
         if not tails and not beat:
             return
-        with transaction(connection):
+        with transaction(connection, patience=PATIENCE):
             lease.show_activity(connection, tails)
             if beat:
                 lease.beat(connection, self.holds, self._clock.now())

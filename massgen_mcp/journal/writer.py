@@ -1,4 +1,9 @@
-"""The one thread of a process that writes the journal. Whatever waits shares a transaction."""
+"""The one connection of a process that writes the journal. Whatever waits shares a transaction.
+
+A thread of its own does what may have to wait: for the disk, for other processes. What need not is done on
+the event loop itself as long as nobody else is at work: to hand a small record to the thread, and the answer
+back, takes more time than to write it.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +14,32 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from threading import Thread
-from typing import TypeVar
+from threading import Lock, Thread
+from typing import Literal, TypeVar
 
 from massgen_mcp.errors import JournalError, MassgenError
 from massgen_mcp.journal import lease
 from massgen_mcp.journal.folder import explain
 from massgen_mcp.journal.jobs import Job, Outcome, Post
-from massgen_mcp.journal.schema import transaction
-from massgen_mcp.journal.watch import TICK, Watch
+from massgen_mcp.journal.schema import make_room, transaction
+from massgen_mcp.journal.watch import PATIENCE, TICK, Watch
 
 __all__ = ["Writer"]
 
 T = TypeVar("T")
 
-_LOG_LIMIT = 4 * 1024 * 1024
-"""Bytes of write-ahead log that start a checkpoint."""
+_LOG_LIMIT = 2 * 1024 * 1024
+"""Bytes that the write-ahead log has from the start, and keeps. A checkpoint is made when it has more."""
+_LOG_FULL = 256
+"""Transactions that make a checkpoint, too: about as many as fit, at two pages each."""
 _LOOK_EVERY = 32
 """Transactions between two looks at the log's size."""
 _CHECKPOINT_PATIENCE = 100
 """Milliseconds that a checkpoint waits for other processes; they may be appending."""
-_PATIENCE = 10_000
+_SLOW = 0.02
+"""Seconds that a write on the event loop may take."""
+_SPARE = 5.0
+"""Seconds for which the thread does everything after one took longer."""
 
 
 class Writer:
@@ -41,9 +51,16 @@ class Writer:
         self._connect = connect
         self._watch = watch
         self._post = Post()
+        self._turn = Lock()
+        """Held by whoever uses the connection, and for what the watch knows."""
+        self._connection: sqlite3.Connection | None = None
+        self._spare_until = 0.0
         self._full = False
+        self._roomy = False
+        """Whether the log has been given its size: not in a process that only reads."""
         self._checkpoint_at = _LOG_LIMIT
         self._unchecked = 0
+        self._logged = 0
         self.transactions = 0
         """Transactions with jobs in them that were committed."""
 
@@ -86,15 +103,63 @@ class Writer:
         """
         return await self._post.send(work, durable=durable, alone=alone, done=done)
 
+    async def begin(
+        self, work: Callable[[sqlite3.Connection], T], *, done: Callable[[T], None] | None = None
+    ) -> T:
+        """Like `do`, for what many writes will follow.
+
+        Raises:
+            JournalError: it could not be written.
+            MassgenError: `work` refuses; it has written nothing then.
+        """
+        if not self._roomy:
+            self._roomy = True
+            self.soon(self._make_room, alone=True)
+        return await self.do(work, done=done)
+
+    async def do_briefly(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Like `do` for what need not be synced: here and now, if neither the thread nor the disk is busy.
+
+        Raises:
+            JournalError: it could not be written.
+            MassgenError: `work` refuses; it has written nothing then.
+        """
+        if self._post.idle and not self._post.closed and self._turn.acquire(blocking=False):
+            try:
+                if self._connection is not None and self._may_write_here():
+                    return self._at_once(self._connection, work)
+            except sqlite3.Error:
+                # Another process is at work in the file, or it has a fault: the thread waits, or tells.
+                self._watch.rolled_back()
+            finally:
+                self._turn.release()
+        return await self.do(work)
+
+    def _may_write_here(self) -> bool:
+        """Whether the disk is quick, and the thread not to look at the log first."""
+        return self._unchecked < _LOG_FULL and time.monotonic() >= self._spare_until
+
+    def _at_once(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+        began = time.monotonic()
+        self._sync(connection, full=False)
+        with transaction(connection):
+            result = work(connection)
+        self.transactions += 1
+        self._unchecked += 1
+        if (ended := time.monotonic()) - began > _SLOW:
+            self._spare_until = ended + _SPARE
+        return result
+
     def soon(
         self,
         work: Callable[[sqlite3.Connection], object],
         *,
+        alone: bool = False,
         done: Callable[[object], None] | None = None,
     ) -> None:
         """Run `work` after what was sent before, without waiting. Nobody is told if it fails."""
         with suppress(JournalError):
-            self._post.send(work, done=done).add_done_callback(_unheard)
+            self._post.send(work, alone=alone, done=done).add_done_callback(_unheard)
 
     async def close(self) -> None:
         """Finish what was sent, mark open runs as left, and close the file.
@@ -125,11 +190,15 @@ class Writer:
         self._post.end()
 
     def _open_and_serve(self) -> None:
-        connection = self._connect()
+        connection = self._connection = self._connect()
         try:
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+            connection.execute("PRAGMA busy_timeout = 0")  # waiting is up to `transaction`
             self._serve(connection)
         finally:
-            connection.close()
+            with self._turn:
+                self._connection = None
+                connection.close()
 
     def _refuse(self, error: Exception) -> None:
         """Answer every job with the reason why there is no writer."""
@@ -143,16 +212,23 @@ class Writer:
     def _serve(self, connection: sqlite3.Connection) -> None:
         next_tick = 0.0
         while True:
-            watching = bool(self._watch.holds)
+            watching = self._watch.busy
             jobs = self._post.take(max(0.0, next_tick - time.monotonic()) if watching else None)
             self._work(connection, [job for job in jobs if job is not None])
             if None in jobs:
                 return
+            # The connection is taken for nothing but what is due: who was just answered may want it at once.
             if watching and time.monotonic() >= next_tick:
-                self._tick(connection)
+                with self._turn:
+                    self._tick(connection)
                 next_tick = time.monotonic() + TICK
-            if jobs:
-                self._checkpoint(connection)
+            if self._unchecked >= _LOOK_EVERY:
+                with self._turn:
+                    self._look(connection)
+
+    def _make_room(self, connection: sqlite3.Connection) -> None:
+        if self._log_size() < _LOG_LIMIT:
+            make_room(connection, _LOG_LIMIT)
 
     def _tick(self, connection: sqlite3.Connection) -> None:
         self._sync(connection, full=False)
@@ -162,17 +238,21 @@ class Writer:
 
     def _work(self, connection: sqlite3.Connection, jobs: Iterable[Job]) -> None:
         for alone, group in groupby(jobs, key=lambda job: job.alone):
-            if alone:
-                outcomes = [self._run_alone(connection, job) for job in group]
-            else:
-                outcomes = self._run_together(connection, tuple(group))
+            with self._turn:
+                if alone:
+                    outcomes = [self._run_alone(connection, job) for job in group]
+                else:
+                    outcomes = self._run_together(connection, tuple(group))
             self._post.answer(outcomes)
 
     def _run_alone(self, connection: sqlite3.Connection, job: Job) -> Outcome:
+        connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
         try:
             return Outcome(job, job.work(connection))
         except Exception as error:  # noqa: BLE001 - it belongs to the one who waits
             return Outcome(job, error=self._told(error))
+        finally:
+            connection.execute("PRAGMA busy_timeout = 0")
 
     def _run_together(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[Outcome]:
         try:
@@ -190,7 +270,7 @@ class Writer:
     def _commit(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[Outcome]:
         self._sync(connection, full=any(job.durable for job in jobs))
         try:
-            with transaction(connection):
+            with transaction(connection, patience=PATIENCE):
                 outcomes = [_attempt(job, connection) for job in jobs]
         except Exception:
             self._watch.rolled_back()
@@ -204,27 +284,31 @@ class Writer:
             connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
             self._full = full
 
-    def _checkpoint(self, connection: sqlite3.Connection) -> None:
-        """Empty the log when it has grown, after those who wait were answered."""
-        if self._unchecked < _LOOK_EVERY:
-            return
+    def _look(self, connection: sqlite3.Connection) -> None:
+        """Empty the log when it is full, after those who wait were answered."""
+        self._logged += self._unchecked
         self._unchecked = 0
-        if self._log_size() >= self._checkpoint_at:
-            self._truncate(connection)
+        if self._logged >= _LOG_FULL or self._log_size() > self._checkpoint_at:
+            self._checkpoint(connection, "RESTART")
 
     def _truncate(self, connection: sqlite3.Connection) -> None:
-        """Move the log into the file, if other processes let us.
+        self._checkpoint(connection, "TRUNCATE")
 
-        TRUNCATE takes the writer's lock: a plain checkpoint beside another process's commit is what SQLite up
-        to 3.51.2 can, very rarely, damage a file with ("WAL-reset bug").
+    def _checkpoint(self, connection: sqlite3.Connection, mode: Literal["RESTART", "TRUNCATE"]) -> None:
+        """Move the log into the file, if other processes let us. What is written next begins at its start.
+
+        Both modes take the writer's lock: a plain checkpoint beside another process's commit is what SQLite
+        up to 3.51.2 can, very rarely, damage a file with ("WAL-reset bug").
         """
         connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_PATIENCE}")
+        busy = True
         # An error leaves the log whole; if the disk is at fault, the next record says so.
         with suppress(sqlite3.Error):
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
-        # With a reader in its way the log keeps its size: wait until it has grown as much again.
-        self._checkpoint_at = self._log_size() + _LOG_LIMIT
+            ((busy, _, _),) = connection.execute(f"PRAGMA wal_checkpoint({mode})")
+        connection.execute("PRAGMA busy_timeout = 0")
+        # With a reader in its way the log goes on to grow: wait until it has grown as much again.
+        self._checkpoint_at = self._log_size() + _LOG_LIMIT if busy else _LOG_LIMIT
+        self._logged = 0
 
     def _log_size(self) -> int:
         try:

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from massgen_mcp.errors import JournalError, RunNotFound, RunOver, RunTaken
-from massgen_mcp.journal import Journal, Kind, MemoryJournal, Record, RunLog, RunRow, open_journal
+from massgen_mcp.journal import Entry, Journal, Kind, MemoryJournal, Record, RunLog, RunRow, open_journal
 from massgen_mcp.secrets import Secrets
 
 pytestmark = pytest.mark.anyio
@@ -80,6 +80,77 @@ async def test_what_was_appended_is_read_in_order_and_as_it_was_returned(
     assert (first.seq, first.turn, first.call, first.at) == (2, 1, None, clock.time)
     assert (second.seq, second.turn, second.call) == (3, 1, 2)
     assert first.body == {"agent": "a", "shown": ["x", "y"]}
+
+
+async def test_several_records_are_appended_behind_one_another(journal: Journal, clock: MovingClock) -> None:
+    log = await begin(journal)
+    async with anyio.create_task_group() as tasks:
+        for number in range(5):
+            pair = [
+                Entry(kind="AnswerGiven", body={"content": f"{number}"}, turn=number),
+                Entry(kind="TurnEnded", body={"how": "answer"}, turn=number, call=2),
+            ]
+            tasks.start_soon(log.append_all, pair)
+    records = (await journal.read("r1"))[1:]
+    assert [record.seq for record in records] == list(range(2, 12))
+    for answer, end in zip(records[::2], records[1::2], strict=True):
+        assert (answer.kind, end.kind, answer.turn) == ("AnswerGiven", "TurnEnded", end.turn)
+
+    written = await log.append_all(
+        [
+            Entry(kind="CallReplied", body={"usage": {"cost_usd": 0.25}}, turn=7, call=1),
+            Entry(kind="CallReplied", body={"usage": {"cost_usd": 0.5}, "key": "correct-horse-battery"}),
+        ]
+    )
+    assert written == (await journal.read("r1", after=11))
+    assert written[1].body["key"] == "[API_KEY]"
+    assert written[0].at == clock.time
+    assert (await journal.row("r1")).cost_usd == 0.75
+    assert list(await log.append_all([])) == []
+
+
+async def test_of_several_records_all_are_written_or_none(journal: Journal) -> None:
+    log = await begin(journal)
+    notice, end = Entry(kind="Notice", body={}), Entry(kind="Finished", body={"status": "completed"})
+    for refused in (
+        [notice, Entry(kind="Notice", body={"value": object()})],
+        [notice, end, notice],
+        [notice, Entry(kind="Finished", body={"status": "well"})],
+    ):
+        with pytest.raises(JournalError):
+            await log.append_all(refused)
+    assert len(await journal.read("r1")) == 1
+    assert [record.seq for record in await log.append_all([notice, end])] == [2, 3]
+    row = await journal.row("r1")
+    assert (row.state, row.ended is None) == ("completed", False)
+    with pytest.raises(JournalError, match="is finished"):
+        await log.append_all([notice, notice])
+    assert len(await journal.read("r1")) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "correct-horse-battery",
+        'she said "correct-horse-battery"\nand left\t',
+        "a\\correct-horse-battery\\n",
+        "\x01correct-horse-battery",
+        "\ud800 correct-horse-battery",
+        "line\nsk-abcdefghijklmnop",
+        "Bearer correct-horse-battery",
+    ],
+)
+async def test_a_secret_is_found_whatever_stands_around_it(journal: Journal, text: str) -> None:
+    log = await begin(journal)
+    for body in (
+        {"text": text},
+        {"deep": [{"er": (1.5, text)}]},
+        {text: None},
+        {"nan": float("nan"), "t": text},
+    ):
+        record = await log.append("Notice", body)
+        assert "correct-horse" not in str(record.body)
+        assert "abcdefghij" not in str(record.body)
 
 
 async def test_a_run_s_row_says_what_its_replies_cost_and_then_its_total(journal: Journal) -> None:

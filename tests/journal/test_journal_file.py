@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, get_ident
+from time import sleep
 from typing import Any
 
 import anyio
@@ -18,6 +19,7 @@ import pytest
 from massgen_mcp.clock import SystemClock
 from massgen_mcp.errors import JournalError, RunNotFound, RunTaken
 from massgen_mcp.journal import (
+    Entry,
     RecordDamaged,
     RunLog,
     SqliteJournal,
@@ -27,6 +29,7 @@ from massgen_mcp.journal import (
     queries,
     read_intact,
 )
+from massgen_mcp.journal.check import check_journal
 from massgen_mcp.journal.codec import checksum, untouched
 from massgen_mcp.journal.folder import prepare
 from massgen_mcp.journal.schema import MIGRATIONS, connect_writer, migrate
@@ -92,6 +95,45 @@ async def test_appends_that_wait_together_share_a_transaction(folder: Path) -> N
 
         assert journal.transactions - before <= 3
         assert len(await journal.read("r1")) == 101
+
+
+async def test_several_records_are_one_transaction(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        for kind in ("AnswerGiven", "VoteCast"):
+            before = journal.transactions
+            await log.append_all([Entry(kind=kind, body={}), Entry(kind="TurnEnded", body={})])
+            assert journal.transactions == before + 1
+
+
+async def test_what_meets_another_process_at_work_waits_for_it_without_stopping_the_loop(
+    folder: Path,
+) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        with closing(raw(folder)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(log.append, "Notice", {"number": 1})
+                await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(log.append, "Notice", {"number": 2})
+                await anyio.sleep(0.05)
+                assert len(await journal.read("r1")) == 1
+                other.execute("ROLLBACK")
+        assert [record.body for record in (await journal.read("r1"))[1:]] == [{"number": 1}, {"number": 2}]
+
+
+async def test_the_log_has_its_size_before_it_is_needed_and_keeps_it(folder: Path) -> None:
+    log_file = folder / "journal.db-wal"
+    async with opened(folder) as journal:
+        assert log_file.stat().st_size < 1_000_000
+        log = await begin(journal)
+        size = log_file.stat().st_size
+        assert size > 2_000_000
+        for _ in range(600):
+            await log.append("Notice", {"text": "x" * 100})
+        assert 2_000_000 < log_file.stat().st_size < 2 * size
+        assert len(await journal.read("r1")) == 601
 
 
 async def test_a_record_whose_writer_was_cancelled_is_written_all_the_same(folder: Path) -> None:
@@ -708,6 +750,76 @@ async def test_runs_of_a_journal_of_version_3_can_be_gone_on_with(folder: Path) 
             assert len(await journal.read(run_id)) == seq
 
 
+async def older(folder: Path, *, records: int) -> None:
+    """A journal of version 4 in which `dead` has so many records."""
+    await anyio.Path(folder).mkdir()
+    with closing(raw(folder)) as connection:
+        connection.executescript((FIXTURES / "version_3.sql").read_text("utf-8"))
+        migrate(connection, MIGRATIONS[:4])
+        for seq in range(4, records + 1):
+            text = f'{{"text":"{"x" * 900}"}}'
+            check = checksum(
+                text.encode(), run_id="dead", seq=seq, schema=1, at=5.5, kind="Notice", turn=None, call=None
+            )
+            connection.execute(
+                "INSERT INTO records VALUES (2, ?, 1, 5.5, 'Notice', NULL, NULL, ?, ?)", (seq, text, check)
+            )
+
+
+def leaves(folder: Path) -> list[int]:
+    """The pages that hold records, in order of their place in the file."""
+    data = (folder / "journal.db").read_bytes()
+    return [
+        page + 1
+        for page in range(len(data) // 4096)
+        if data[page * 4096 : page * 4096 + 4096].count(b"xxxx") > 400
+    ]
+
+
+async def test_records_of_version_4_are_all_there_afterwards(folder: Path) -> None:
+    await older(folder, records=200)
+    async with opened(folder) as journal:
+        assert [record.seq for record in await journal.read("dead")] == list(range(1, 201))
+        assert len(await journal.read("dead", after=190, limit=5)) == 5
+        assert len(await journal.read("left")) == 2
+        log = await journal.take_over("dead", body={"event": "Resumed"})
+        assert (await log.append("Notice", {})).seq == 202
+    with closing(raw(folder)) as connection:
+        tables = [
+            name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        ]
+        assert sorted(tables) == ["activity", "records", "runs"]
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+async def test_a_damaged_table_of_version_4_is_read_as_far_as_it_can_be(folder: Path) -> None:
+    await older(folder, records=200)
+    pages = leaves(folder)
+    fill(folder, b"\xaa", page=pages[len(pages) // 2])
+    async with opened(folder) as journal:
+        intact, damage = await read_intact(journal, "dead")
+        assert damage is not None
+        assert 20 < len(intact) < 180
+        assert damage.seq == len(intact) + 1
+        assert len(await journal.read("done")) == 3
+        assert len(await journal.read("left")) == 2
+        log = await journal.take_over("dead", body={"event": "Resumed"})
+        assert (await log.append("Finished", {"status": "failed"})).seq == 202
+    assert (await anyio.to_thread.run_sync(check_journal, folder)) is not None
+
+
+async def test_what_a_process_of_an_older_version_writes_is_refused(folder: Path) -> None:
+    async with opened(folder) as journal:
+        await begin(journal)
+        await begin(journal, "r2")
+        with closing(raw(folder)) as older_one, pytest.raises(sqlite3.IntegrityError):
+            older_one.execute(
+                "INSERT INTO records (run, seq, schema, at, kind, turn, call, body, checksum) "
+                "VALUES (1, 2, 1, 5.5, 'Notice', NULL, NULL, '{}', 1)"
+            )
+        assert len(await journal.read("r1")) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "cost"),
     [
@@ -789,14 +901,18 @@ def test_a_place_without_a_write_ahead_log_is_refused() -> None:
 # The thread.
 
 
-async def test_what_a_job_raises_is_told_to_its_sender_alone(folder: Path) -> None:
+def new_writer(folder: Path) -> Writer:
     def connect() -> sqlite3.Connection:
         return connect_writer(prepare(folder, mounts=folder))
 
+    return Writer(folder / "journal.db", connect, Watch(SystemClock(), untouched))
+
+
+async def test_what_a_job_raises_is_told_to_its_sender_alone(folder: Path) -> None:
     def fail(_: sqlite3.Connection) -> None:
         raise ZeroDivisionError("no such number")
 
-    writer = Writer(folder / "journal.db", connect, Watch(SystemClock(), untouched))
+    writer = new_writer(folder)
     await writer.start()
     for alone in (False, True):
         with pytest.raises(JournalError, match="ZeroDivisionError: no such number"):
@@ -805,6 +921,44 @@ async def test_what_a_job_raises_is_told_to_its_sender_alone(folder: Path) -> No
     writer.soon(fail)
     await writer.close()
     writer.soon(fail)
+
+
+async def test_what_is_brief_is_done_on_the_loop_until_the_disk_is_slow(folder: Path) -> None:
+    def where(_: sqlite3.Connection) -> int:
+        return get_ident()
+
+    def slowly(_: sqlite3.Connection) -> int:
+        sleep(0.03)
+        return get_ident()
+
+    writer = new_writer(folder)
+    await writer.start()
+    assert await writer.do(where) != get_ident()
+    assert await writer.do_briefly(where) == get_ident()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(writer.do, where)
+        await anyio.wait_all_tasks_blocked()
+    assert await writer.do_briefly(slowly) == get_ident()
+    assert await writer.do_briefly(where) != get_ident()
+    await writer.close()
+    with pytest.raises(JournalError, match="closed"):
+        await writer.do_briefly(where)
+
+
+async def test_what_is_brief_does_not_overtake_what_was_sent_before(folder: Path) -> None:
+    done: list[int] = []
+
+    def number(which: int) -> Callable[[sqlite3.Connection], None]:
+        return lambda _: done.append(which)
+
+    writer = new_writer(folder)
+    await writer.start()
+    async with anyio.create_task_group() as tasks:
+        for which in range(0, 20, 2):
+            tasks.start_soon(writer.do, number(which))
+            tasks.start_soon(writer.do_briefly, number(which + 1))
+    assert done == list(range(20))
+    await writer.close()
 
 
 # Pruning.
