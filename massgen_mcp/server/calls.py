@@ -25,7 +25,7 @@ from massgen_mcp.server.arguments import (
     ValidateConfig,
     read_arguments,
 )
-from massgen_mcp.server.caller import caller_of
+from massgen_mcp.server.caller import caller_of, ended_of
 from massgen_mcp.server.hosts import default_wait
 from massgen_mcp.server.looks import latest_runs, look, records_of, reply_of_run
 from massgen_mcp.server.presence import Presence
@@ -80,6 +80,15 @@ class _Call:
     async def wait_afar(self, runs: Runs, run_id: str, seconds: float | None) -> RunResult:
         """The same for a run that another process drives."""
         return await wait_afar(runs, run_id, seconds, self._report, clock=self.service.clock)
+
+    async def deliver(self, runs: Runs, result: RunResult) -> None:
+        """The caller has what there will ever be of this run: who asks the same again wants it anew.
+
+        One whose connection is gone does not have it: the same question joins the run, for nothing.
+        """
+        gone = ended_of(self.ctx)
+        if result.status not in {"running", "interrupted"} and (gone is None or not gone.is_set()):
+            await runs.deliver(result.run_id)
 
     async def _report(self, count: float, line: str) -> None:
         await self.ctx.session.report_progress(count, message=line)
@@ -152,14 +161,8 @@ async def reply_of_ask(
     runs = await call.runs()
     no_answer = result.status != "running" and not result.answer
     reply = await reply_of_run(runs, call.shown(result), detail=detail, is_error=no_answer)
-    await _deliver(runs, result)
+    await call.deliver(runs, result)
     return reply
-
-
-async def _deliver(runs: Runs, result: RunResult) -> None:
-    """The caller has what there will ever be of this run: who asks the same again wants it anew."""
-    if result.status not in {"running", "interrupted"}:
-        await runs.deliver(result.run_id)
 
 
 async def _ask_team(call: _Call) -> types.CallToolResult:
@@ -195,7 +198,7 @@ async def _get_run(call: _Call) -> types.CallToolResult:
             presence.run = handle
             result = await call.wait(runs, handle, seconds)
     reply = await look(runs, call.shown(result), given)
-    await _deliver(runs, result)
+    await call.deliver(runs, result)
     return reply
 
 
@@ -204,7 +207,7 @@ async def _cancel_run(call: _Call) -> types.CallToolResult:
     runs = await call.runs()
     result = await runs.cancel(given.run_id, "cancel_run was called")
     reply = await reply_of_run(runs, call.shown(result), detail="summary", is_error=False)
-    await _deliver(runs, result)
+    await call.deliver(runs, result)
     return reply
 
 

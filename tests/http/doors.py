@@ -17,6 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from massgen_mcp.server.http.gate import Gate
 from massgen_mcp.server.http.place import Place
+from massgen_mcp.server.http.resuming import RETRY_SECONDS
 from massgen_mcp.server.http.serve import Doors, serving
 from massgen_mcp.server.http.tokens import Tokens
 from massgen_mcp.server.service import MakeRuns
@@ -125,7 +126,12 @@ async def read_reply(stream: BufferedByteReceiveStream) -> tuple[int, dict[str, 
 
 @asynccontextmanager
 async def served(
-    make_runs: MakeRuns, *, tokens: Path | None = None, operator: str | None = OPERATOR, **place: Any
+    make_runs: MakeRuns,
+    *,
+    tokens: Path | None = None,
+    operator: str | None = OPERATOR,
+    retry_seconds: float = RETRY_SECONDS,
+    **place: Any,
 ) -> AsyncGenerator[Served]:
     """A server on a port of its own."""
     where = Place(port=0, **place)
@@ -138,7 +144,7 @@ async def served(
         origins=where.origins(port),
         tls=where.tls(),
     )
-    async with serving(make_runs, doors) as gate:
+    async with serving(make_runs, doors, retry_seconds=retry_seconds) as gate:
         with anyio.fail_after(30):
             yield Served(port, gate)
 

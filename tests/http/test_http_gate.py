@@ -112,7 +112,9 @@ async def test_an_origin_is_ours_or_absent_and_gets_no_leave_to_read(origin: str
     assert not [name for name in {**headers, **more} if name.startswith("access-control")]
 
 
-@pytest.mark.parametrize("name", ["authorization", "origin", "content-type", "mcp-session-id"])
+@pytest.mark.parametrize(
+    "name", ["authorization", "origin", "content-type", "last-event-id", "mcp-session-id"]
+)
 async def test_a_header_given_twice_is_refused(name: str):
     async with served(scripted_team(a=["answer: 4"])) as server:
         request = server.request(PING, **{name: "one"})

@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 PATH = "/mcp"
 _METHODS = ("GET", "POST", "DELETE")
-_ONCE = (b"host", b"origin", b"authorization", b"content-type", SESSION_HEADER)
+_ONCE = (b"host", b"origin", b"authorization", b"content-type", b"last-event-id", SESSION_HEADER)
 """Headers that may come once only."""
 _AT_ONCE = 64
 """Requests of one token under way, streams included: nobody takes all connections."""

@@ -18,7 +18,6 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 from mcp.server.lowlevel import Server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from massgen_mcp.errors import ConfigError, MassgenError, Problem
 from massgen_mcp.server.app import build_server
@@ -27,6 +26,7 @@ from massgen_mcp.server.http.body import BODY_LIMIT
 from massgen_mcp.server.http.connection import listening
 from massgen_mcp.server.http.gate import Gate
 from massgen_mcp.server.http.place import Place
+from massgen_mcp.server.http.resuming import RETRY_SECONDS, ResumingSessions
 from massgen_mcp.server.http.tokens import Tokens, new_token, read_tokens
 from massgen_mcp.server.opening import make_server_runs
 from massgen_mcp.server.service import MakeRuns, Service
@@ -141,17 +141,21 @@ async def serve(
 
 
 @asynccontextmanager
-async def serving(make_runs: MakeRuns, doors: Doors, *, build: Build = build_server) -> AsyncGenerator[Gate]:
+async def serving(
+    make_runs: MakeRuns, doors: Doors, *, build: Build = build_server, retry_seconds: float = RETRY_SECONDS
+) -> AsyncGenerator[Gate]:
     """Serve for the time of the block. On leaving, runs stop where they are, then the journal closes.
 
-    `build` makes the server, from the runs and who is to be told of its service.
+    `build` makes the server, from the runs and who is to be told of its service. Clients that lose their
+    connection are told to come back after `retry_seconds`.
     """
     # One by one, before anybody can call: modules that import each other must not meet in two threads.
     for name in _HANDLERS:
         await anyio.to_thread.run_sync(import_module, name)
     services: list[Service] = []
-    manager = StreamableHTTPSessionManager(
+    manager = ResumingSessions(
         build(make_runs, opened=services.append),
+        retry_seconds=retry_seconds,
         session_idle_timeout=_IDLE_SECONDS,
         max_sessions=_SESSIONS,
         max_request_body_size=BODY_LIMIT,
