@@ -6,11 +6,11 @@ up the run. What an agent is doing right now is activity, not an event: it is co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from massgen_mcp.journal.records import Kind, Record, RunLog
+from massgen_mcp.journal.records import Entry, Kind, Record, RunLog
 from massgen_mcp.team.inbox import Inbox
 
 __all__ = ["EventLog", "Listener"]
@@ -54,6 +54,17 @@ class EventLog:
         record = await self._log.append(kind, body, turn=turn, call=call)
         self.tell(record)
         return record
+
+    async def append_all(self, entries: Sequence[Entry]) -> Sequence[Record]:
+        """Journal several records as one, all or none, then tell the listeners.
+
+        Raises:
+            JournalError: they could not be written; nobody was told.
+        """
+        records = await self._log.append_all(entries)
+        for record in records:
+            self.tell(record)
+        return records
 
     def tell(self, record: Record) -> None:
         """Hand an already journalled record to the listeners."""

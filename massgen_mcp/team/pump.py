@@ -6,9 +6,9 @@ Every event is journalled before the engine sees it, so that a run can be replay
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, assert_never, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import assert_never, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -34,7 +34,6 @@ from massgen_mcp.engine import (
     StartTurn,
     StopTurn,
     Strategy,
-    ToolLoopEntered,
     Turn,
     TurnKind,
     VoteCast,
@@ -46,8 +45,10 @@ from massgen_mcp.team.budget import Budget
 from massgen_mcp.team.calls import Caller
 from massgen_mcp.team.inbox import Inbox
 from massgen_mcp.team.log import EventLog
+from massgen_mcp.team.minutes import Minutes
+from massgen_mcp.team.reading import seconds_used
 from massgen_mcp.team.recall import account
-from massgen_mcp.team.replay import Past, seconds_used
+from massgen_mcp.team.replay import Past, PastTurn
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.shares import TurnBudgets
 from massgen_mcp.team.spec import Made, Ports, TeamSpec, Workshop
@@ -90,6 +91,7 @@ class TeamRun:
         self.spec = spec
         self.log = log
         self._past = Past(past)
+        self._pasts: dict[int, PastTurn] = {}
         self._used = seconds_used(past)
         members = [Member(id=agent.id, weight=agent.weight) for agent in spec.agents]
         self.board = Board.begin(members, spec.settings)
@@ -112,6 +114,7 @@ class TeamRun:
             attached=spec.attached,
             earlier=spec.earlier,
         )
+        self._minutes = Minutes(log, self.seats)
         self._inbox: Inbox[Event] = Inbox()
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._turns: dict[int, TurnInMotion] = {}
@@ -182,13 +185,12 @@ class TeamRun:
             rounds = self.board.round
             self.board = step.board
             self._at_once(step.commands)
+            await self._write_down(step.commands)
             for command in step.commands:
                 match command:
                     case StartTurn(turn=turn):
-                        await self._start(turn, tasks, workshop)
-                    case StopTurn(agent=agent, turn=turn_id):
-                        await self._stopped(agent, turn_id)
-                    case Notify():
+                        self._start(turn, tasks, workshop)
+                    case StopTurn() | Notify():
                         pass
                     case Finish(outcome=outcome):
                         return outcome
@@ -209,6 +211,16 @@ class TeamRun:
             elif isinstance(command, StopTurn):
                 self._stop(command.agent, command.turn)
 
+    async def _write_down(self, commands: Sequence[Command]) -> None:
+        """The turns that a step stops and starts, as far as that is not written."""
+        stops = [command for command in commands if isinstance(command, StopTurn)]
+        turns = [command.turn for command in commands if isinstance(command, StartTurn)]
+        self._pasts |= {turn.id: self._past.turn(turn) for turn in turns}
+        await self._minutes.turns(
+            stopped=[stop for stop in stops if not self._past.stopped(stop.turn)],
+            started=[turn for turn in turns if self._pasts[turn.id].started is None],
+        )
+
     async def _next(self, tasks: TaskGroup) -> Event:
         """What the engine is told next: what it was told before, then what happens now."""
         item = await self._past.next_event()
@@ -217,12 +229,15 @@ class TeamRun:
             event = await self._inbox.receive()
             while isinstance(event, VoteCast) and self._take_back(event, tasks):
                 event = await self._inbox.receive()
-            return await self._journal(event)
+            event = await self._minutes.event(event, self.board)
+            if isinstance(event, AnswerGiven | VoteCast):
+                self._take(event)
+            return event
         event = item.event
         if isinstance(event, AnswerGiven | VoteCast):
             if not item.whole:
                 how = "answer" if isinstance(event, AnswerGiven) else "vote"
-                await self._turn_ended(event.agent, event.turn, how)
+                await self._minutes.ended(event.agent, event.turn, how)
             self._take(event)
         elif isinstance(event, Abstained | AgentFailed):
             seat, body = self.seats[event.agent], self._past.ended(event.turn)
@@ -241,8 +256,10 @@ class TeamRun:
         return True
 
     def _take(self, event: AnswerGiven | VoteCast) -> None:
-        """A turn ended well, and that counts."""
-        turn, seat = self.board.turns[event.agent], self.seats[event.agent]
+        """A turn ended well. That counts unless it was stopped."""
+        turn, seat = self.board.turns.get(event.agent), self.seats[event.agent]
+        if turn is None or turn.id != event.turn:
+            return
         presents = turn.kind in {TurnKind.PRESENT, TurnKind.SYNTHESIZE}
         seat.state = "voted" if isinstance(event, VoteCast) else "presented" if presents else "answered"
         seat.error = ""
@@ -253,11 +270,8 @@ class TeamRun:
 
     # Turns.
 
-    async def _start(self, turn: Turn, tasks: TaskGroup, workshop: Workshop) -> None:
-        past, seat = self._past.turn(turn), self.seats[turn.agent]
-        if past.started is None:
-            body = {"agent": turn.agent, "kind": turn.kind, "ballot": turn.ballot, "shown": list(turn.shown)}
-            await self.log.append("TurnStarted", body, turn=turn.id)
+    def _start(self, turn: Turn, tasks: TaskGroup, workshop: Workshop) -> None:
+        past, seat = self._pasts[turn.id], self.seats[turn.agent]
         seat.state = "working"
         own_loop = seat.spec.info.kind == "runtime"
         budget = self._budgets.begin(turn.agent, self.board.round, own_loop=own_loop)
@@ -314,79 +328,6 @@ class TeamRun:
         seat = self.seats[agent]
         if seat.state == "working":
             seat.state = "answered" if self.board.latest(agent) else "stopped"
-
-    async def _stopped(self, agent: str, turn_id: int) -> None:
-        if not self._past.stopped(turn_id):
-            await self.log.append("TurnEnded", {"agent": agent, "how": "stopped"}, turn=turn_id)
-
-    # The journal.
-
-    async def _journal(self, event: Event) -> Event:
-        """Write down what the engine is about to be told; return it as written, so without secrets."""
-        match event:
-            case AnswerGiven() | VoteCast() | Abstained() | AgentFailed() | ToolLoopEntered():
-                running = self.board.turns.get(event.agent)
-                if running is not None and running.id == event.turn:
-                    return await self._journal_of_turn(event)
-                await self._notice(event, late=True)
-            case RoundDeadline() | AnsweringClosed() | RunDeadline() | BudgetStopped() | CancelRequested():
-                await self._notice(event)
-            case _:
-                assert_never(event)
-        return event
-
-    async def _journal_of_turn(
-        self, event: AnswerGiven | VoteCast | Abstained | AgentFailed | ToolLoopEntered
-    ) -> Event:
-        agent, turn = event.agent, event.turn
-        match event:
-            case AnswerGiven():
-                latest = self.board.latest(agent)
-                revision = latest.revision + 1 if latest else 1
-                body: Mapping[str, Any] = {
-                    "agent": agent,
-                    "id": f"{agent}.{revision}",
-                    "label": f"{self.board.labels[agent]}.{revision}",
-                    "revision": revision,
-                    "content": event.content,
-                    "conclusion": event.conclusion,
-                } | ({"snapshot": event.snapshot} if event.snapshot else {})
-                written = (await self.log.append("AnswerGiven", body, turn=turn)).body
-                await self._turn_ended(agent, turn, "answer")
-                self._take(event)
-                return replace(event, content=written["content"], conclusion=written["conclusion"])
-            case VoteCast():
-                answer = self.board.answer(event.answer)
-                body = {
-                    "agent": agent,
-                    "answer": event.answer,
-                    "label": self.board.label(answer),
-                    "reason": event.reason,
-                    "add": list(event.add),
-                    "ballot": self.board.ballot,
-                }
-                written = (await self.log.append("VoteCast", body, turn=turn)).body
-                await self._turn_ended(agent, turn, "vote")
-                self._take(event)
-                return replace(event, reason=written["reason"])
-            case Abstained(why=why):
-                await self._turn_ended(agent, turn, "abstained", why)
-            case AgentFailed(error=error):
-                await self._turn_ended(agent, turn, "failed", error)
-            case ToolLoopEntered():
-                await self._notice(event)
-        return event
-
-    async def _turn_ended(self, agent: str, turn: int, how: str, why: str = "") -> None:
-        kind = self.seats[agent].error_kind if why else ""
-        body = {"agent": agent, "how": how} | {
-            key: value for key, value in (("why", why), ("kind", kind)) if value
-        }
-        await self.log.append("TurnEnded", body, turn=turn)
-
-    async def _notice(self, event: Event, *, late: bool = False) -> None:
-        body = {"event": type(event).__name__, **asdict(event)} | ({"late": True} if late else {})
-        await self.log.append("Notice", body)
 
     # Time.
 

@@ -11,7 +11,7 @@ from massgen_mcp.errors import BackendError
 from massgen_mcp.journal.summary import usage_of
 from massgen_mcp.messages import Image, Reply, ToolCall, ToolResult
 from massgen_mcp.team.budget import Budget
-from massgen_mcp.team.replay import Step
+from massgen_mcp.team.reading import Step
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.usage import Usage
 

@@ -11,92 +11,32 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Final
 
 import anyio
 
-from massgen_mcp.engine import (
-    Abstained,
-    AgentFailed,
-    AnswerGiven,
-    AnsweringClosed,
-    BudgetStopped,
-    CancelRequested,
-    Event,
-    RoundDeadline,
-    RunDeadline,
-    ToolLoopEntered,
-    Turn,
-    VoteCast,
-)
+from massgen_mcp.engine import AnswerGiven, ToolLoopEntered, Turn, VoteCast
 from massgen_mcp.errors import ReplayRefused
 from massgen_mcp.journal.records import Record
-from massgen_mcp.journal.summary import RESUMED
+from massgen_mcp.team.reading import LAST, PastEvent, Step, events_of, split, steps_of, under_way
 
 __all__ = [
     "NEWS",
     "NothingKnown",
     "Past",
-    "PastEvent",
     "PastTurn",
-    "Step",
-    "seconds_used",
 ]
 
 NEWS: Final = "NewsTold"
 """The notice that a turn has told its agent of new answers."""
 
-_OUTCOMES = frozenset({"CallReplied", "CallFailed", "ToolFinished"})
 _REPEATED = frozenset({"answer", "vote"})
 """Ends of turns whose conversation goes on; any other turn leaves no trace in it."""
 _GIVEN = frozenset({"AnswerGiven", "VoteCast"})
-_LAST = 2**62
-"""Where an event belongs that was told while the process died: after everything else."""
-_NOTICES: Mapping[str, type[Event]] = {
-    event.__name__: event
-    for event in (
-        ToolLoopEntered,
-        RoundDeadline,
-        AnsweringClosed,
-        RunDeadline,
-        BudgetStopped,
-        CancelRequested,
-    )
-}
 
 
 class NothingKnown(Exception):
     """A turn that is over asks for more than the journal holds of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One model request or tool call that was begun."""
-
-    started: Record
-    outcome: Record | None = None
-
-    @property
-    def number(self) -> int:
-        """Its number within the turn."""
-        return self.started.call or 0
-
-    @property
-    def is_tool(self) -> bool:
-        """Whether a tool was called."""
-        return self.started.kind == "ToolStarted"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastEvent:
-    """What the engine was told."""
-
-    at: int
-    """Its place in the order."""
-    event: Event
-    whole: bool = True
-    """False where the process died while the event was written down."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -206,14 +146,13 @@ class Past:
         self._told: int | None = None
         self.refused = False
         """Whether it can't be used: then nothing more of it is."""
-        started: dict[tuple[int, int], int] = {}
-        steps: dict[int, list[Step]] = {}
         for record in records:
-            self._read(record, started, steps)
+            self._read(record)
+        steps = steps_of(records)
         news = [record for record in records if record.body.get("event") == NEWS]
-        events = _events(records)
+        events = events_of(records)
         for turn_id, turn in self._turns.items():
-            top, turn.inside = _split(steps.get(turn_id, ()))
+            top, turn.inside = split(steps.get(turn_id, ()))
             turn.steps = deque(top if turn.repeated else ())
             _sort_news(turn, [record for record in news if record.turn == turn_id], top)
             mine = [item.event for item in events if getattr(item.event, "turn", None) == turn_id]
@@ -227,16 +166,14 @@ class Past:
         order = [outcome.seq for outcome in outcomes if outcome is not None]
         for turn in self._turns.values():
             order += [*turn.news.values(), *turn.heard.values()] if turn.repeated else ()
-        self._order = deque(sorted(order + [item.at for item in events if item.at < _LAST]))
+        self._order = deque(sorted(order + [item.at for item in events if item.at < LAST]))
         self._skipped: set[int] = set()
         self._unmet = set(self._turns)
         self.notices = frozenset(type(item.event).__name__ for item in events)
         """Names of all events that the engine was told."""
         self._settle()
 
-    def _read(
-        self, record: Record, started: dict[tuple[int, int], int], steps: dict[int, list[Step]]
-    ) -> None:
+    def _read(self, record: Record) -> None:
         if record.turn is None:
             return
         turn = self._turns.setdefault(record.turn, PastTurn(past=self, id=record.turn))
@@ -244,16 +181,8 @@ class Past:
             turn.started = record
         elif record.kind == "TurnEnded":
             turn.ended = record
-        elif record.call is not None and record.kind in {"CallStarted", "ToolStarted"}:
-            mine = steps.setdefault(record.turn, [])
-            started[record.turn, record.call] = len(mine)
-            mine.append(Step(started=record))
-            turn.last = max(turn.last, record.call)
-        elif record.call is not None and record.kind in _OUTCOMES:
-            place = started.get((record.turn, record.call))
-            if place is not None:
-                step = steps[record.turn][place]
-                steps[record.turn][place] = Step(started=step.started, outcome=record)
+        elif record.kind in {"CallStarted", "ToolStarted"}:
+            turn.last = max(turn.last, record.call or 0)
 
     def differs(self, how: str) -> ReplayRefused:
         """Why the run can't be taken up again. From here on it stands still."""
@@ -364,7 +293,7 @@ class Past:
         if source is not None and not isinstance(item.event, ToolLoopEntered):
             await self._turns[source].done.wait()
         self._events.popleft()
-        if item.at < _LAST:
+        if item.at < LAST:
             self._told = item.at
         else:
             self._settle()
@@ -377,87 +306,11 @@ class Past:
             raise self.differs(f"turn {min(unmet)} was never begun")
 
 
-def _split(steps: Sequence[Step]) -> tuple[list[Step], tuple[Step, ...]]:
-    """A turn's own steps, and those that an agent runtime took within one of them."""
-    top: list[Step] = []
-    inside: list[Step] = []
-    for step in steps:
-        last = next((item for item in reversed(top) if not item.is_tool), None)
-        within = step.is_tool and last is not None and _under_way(last, step.started.seq)
-        (inside if within else top).append(step)
-    return top, tuple(inside)
-
-
 def _sort_news(turn: PastTurn, news: Sequence[Record], top: Sequence[Step]) -> None:
     """What was told between two steps, and what within one: of a cut off one it is told again."""
     for record in news:
         last = next((step for step in reversed(top) if step.started.seq < record.seq), None)
-        if last is None or not _under_way(last, record.seq):
+        if last is None or not under_way(last, record.seq):
             turn.news[record.call or 0] = record.seq
         elif last.outcome is not None:
             turn.heard[last.number] = record.seq
-
-
-def _under_way(step: Step, seq: int) -> bool:
-    return step.outcome is None or step.outcome.seq > seq
-
-
-def _events(records: Sequence[Record]) -> list[PastEvent]:
-    """What the engine was told, each at the record after which it was."""
-    found: list[PastEvent] = []
-    open_events: dict[int, Event] = {}
-    for record in records:
-        body = record.body
-        if record.kind in {"AnswerGiven", "VoteCast"} and record.turn is not None:
-            open_events[record.turn] = _given(record.kind, record.turn, body)
-        elif record.kind == "TurnEnded" and record.turn is not None:
-            event = open_events.pop(record.turn, None) or _ended(record.turn, body)
-            if event is not None:
-                found.append(PastEvent(at=record.seq, event=event))
-        elif record.kind == "Notice" and not body.get("late"):
-            kind = _NOTICES.get(str(body.get("event")))
-            if kind is not None:
-                values = {key: value for key, value in body.items() if key in kind.__dataclass_fields__}
-                found.append(PastEvent(at=record.seq, event=kind(**values)))
-    found += [PastEvent(at=_LAST, event=event, whole=False) for event in open_events.values()]
-    return found
-
-
-def _given(kind: str, turn: int, body: Mapping[str, Any]) -> Event:
-    if kind == "AnswerGiven":
-        return AnswerGiven(
-            agent=body["agent"],
-            turn=turn,
-            content=body["content"],
-            conclusion=body.get("conclusion", ""),
-            snapshot=body.get("snapshot"),
-        )
-    return VoteCast(
-        agent=body["agent"],
-        turn=turn,
-        answer=body["answer"],
-        reason=body.get("reason", ""),
-        add=tuple(body.get("add", ())),
-    )
-
-
-def _ended(turn: int, body: Mapping[str, Any]) -> Event | None:
-    why = body.get("why", "")
-    match body.get("how"):
-        case "abstained":
-            return Abstained(agent=body["agent"], turn=turn, why=why)
-        case "failed":
-            return AgentFailed(agent=body["agent"], turn=turn, error=why, kind=body.get("kind", ""))
-        case _:
-            return None
-
-
-def seconds_used(records: Sequence[Record]) -> float:
-    """How long a run was in motion until its last record, the time in which nobody drove it left out."""
-    used = 0.0
-    began = records[0].at if records else 0.0
-    for before, record in pairwise(records):
-        if record.kind == "Notice" and record.body.get("event") == RESUMED:
-            used += max(0.0, before.at - began)
-            began = record.at
-    return used + (max(0.0, records[-1].at - began) if records else 0.0)

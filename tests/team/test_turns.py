@@ -19,7 +19,7 @@ from massgen_mcp.backends.prices import Prices
 from massgen_mcp.clock import SystemClock
 from massgen_mcp.engine import Settings
 from massgen_mcp.errors import BackendError, JournalError
-from massgen_mcp.journal import MemoryJournal, Record, RunLog
+from massgen_mcp.journal import Entry, MemoryJournal, Record, RunLog
 from massgen_mcp.messages import (
     Delta,
     ReasoningDelta,
@@ -446,6 +446,12 @@ class Broken:
         if self._left < 0:
             raise JournalError("The disk is full.")
         return await self._log.append(kind, body, turn=turn, call=call)
+
+    async def append_all(self, entries: Sequence[Entry]) -> Sequence[Record]:
+        self._left -= len(entries)
+        if self._left < 0:
+            raise JournalError("The disk is full.")
+        return await self._log.append_all(entries)
 
     async def activity(self, agent: str, tail: str) -> None:
         await self._log.activity(agent, tail)
