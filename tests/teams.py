@@ -90,7 +90,7 @@ class ScriptedTeam:
     async def __call__(self, tasks: TaskGroup) -> AsyncGenerator[Runs]:
         """The runs of one server."""
         self.opened += 1
-        self.runs = Runs(self.world(), tasks)
+        self.runs = Runs(self.world(), tasks, users=self.users)
         try:
             yield self.runs
         finally:
@@ -98,7 +98,7 @@ class ScriptedTeam:
 
     def world(self) -> World:
         """Everything outside that runs need."""
-        self.journal = self.journal or MemoryJournal(clock=self.clock, redact=self.secrets.redact)
+        self.journal = self.journal or MemoryJournal(clock=self.clock, redact=self.secrets.redact_value)
         return World(
             clock=self.clock,
             teams=self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 import anyio
 
@@ -12,6 +13,7 @@ from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.live import watch
 from massgen_mcp.cli.stopping import Stopping
 from massgen_mcp.cli.streams import say, say_json
+from massgen_mcp.errors import JournalError
 from massgen_mcp.runs import RunHandle, RunResult, Runs
 from massgen_mcp.runs.result import Detail
 from massgen_mcp.secrets import Secrets
@@ -25,7 +27,7 @@ async def answer_from(
     """Watch the run to its end and say what came of it. Returns the exit code."""
     result = await _watched(handle, runs.secrets, environ)
     if result is None:
-        say(sys.stderr, f"Left it. What it has so far: massgen-mcp runs show {handle.run_id} --answers")
+        await _leave(runs, handle)
         return ExitCode.INTERRUPTED
     if as_json:
         say_json(sys.stdout, runs.secrets.redact_value(result.public(detail)))
@@ -36,6 +38,16 @@ async def answer_from(
     if result.status != "interrupted":
         await runs.deliver(handle.run_id)
     return exit_code(result)
+
+
+async def _leave(runs: Runs, handle: RunHandle) -> None:
+    """Who stops a run twice does not want a server to go on with it by itself."""
+    run_id = handle.run_id
+    with anyio.CancelScope(shield=True), suppress(JournalError):
+        await (await runs.journal_of(run_id)).request_cancel(run_id, "the person at the terminal left it")
+    say(sys.stderr, f"Left it. What it has so far: massgen-mcp runs show {run_id} --answers")
+    if handle.result is None:
+        say(sys.stderr, f"To go on with it: massgen-mcp runs resume {run_id}")
 
 
 async def _watched(handle: RunHandle, secrets: Secrets, environ: Mapping[str, str]) -> RunResult | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from massgen_mcp.backends.registry import backend_info, suggest
 from massgen_mcp.cli.answering import answer_from
+from massgen_mcp.cli.resume import earlier_run
 from massgen_mcp.cli.roots import with_roots
 from massgen_mcp.cli.streams import read_stdin
 from massgen_mcp.cli.world import MakeRuns, named_team, within_runs
@@ -28,6 +29,10 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
     if ask.team:
         team, config_dirs = named_team(ask.team, config_dirs)
         ask = replace(ask, team=team)
+    elif ask.continue_run and not ask.agents:
+        _, config_dirs = earlier_run(
+            ask.continue_run, make_runs=make_runs, environ=environ, config_dirs=config_dirs
+        )
 
     async def work(runs: Runs) -> int:
         handle = await runs.start(ask)

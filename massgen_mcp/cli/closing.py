@@ -10,6 +10,7 @@ from rich.markdown import Markdown
 from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.consoles import console_for, is_screen, tell
 from massgen_mcp.cli.streams import say
+from massgen_mcp.cli.wording import for_a_person
 from massgen_mcp.runs import RunResult
 from massgen_mcp.runs.lines import RULES, duration, money
 from massgen_mcp.runs.result import AgentRow, BallotRow, Detail
@@ -76,11 +77,13 @@ def footer(result: RunResult, detail: Detail = "summary") -> list[str]:
 def _ended(result: RunResult) -> str:
     if result.status == "running":
         return ""
+    error = for_a_person(result.error)
     if result.status == "interrupted":
-        return f"The process that drove this run is gone; {_SO_FAR if result.answer else 'it has no answer'}."
+        why = error or "The process that drove this run is gone."
+        return f"{why} {_SO_FAR.capitalize()}." if result.answer else why
     if not result.answer:
-        return result.error or f"No agent answered ({result.status})."
-    return result.error or ("" if result.status == "completed" else _STOPPED.get(result.stopped_by, ""))
+        return error or f"No agent answered ({result.status})."
+    return error or ("" if result.status == "completed" else _STOPPED.get(result.stopped_by, ""))
 
 
 def _chosen(result: RunResult) -> str:

@@ -40,6 +40,8 @@ async def watch(
 
 async def _tell(handle: RunHandle, redact: Callable[[str], str]) -> None:
     lines = Lines([agent.id for agent in handle.run.spec.agents], redact=redact)
+    for record in handle.past:
+        lines.line(record)  # how far it was
     with handle.listen() as records:
         async for record in records:
             line = lines.line(record)

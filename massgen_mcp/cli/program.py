@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from massgen_mcp.cli.arguments import parse
 from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.streams import say
+from massgen_mcp.cli.wording import for_a_person
 from massgen_mcp.errors import MassgenError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def main(
         _forget_stdout()
         return ExitCode.CLOSED_PIPE
     except MassgenError as error:
-        say(sys.stderr, f"massgen-mcp: {_for_a_person(str(error))}")
+        say(sys.stderr, f"massgen-mcp: {for_a_person(str(error))}")
         return ExitCode.CONFIG
     return code
 
@@ -64,11 +65,6 @@ def _is_interrupt(group: BaseExceptionGroup[BaseException]) -> bool:
     cancelled: type[BaseException] = importlib.import_module("asyncio.exceptions").CancelledError
     interrupts, others = group.split((KeyboardInterrupt, cancelled))
     return others is None and interrupts is not None and interrupts.subgroup(KeyboardInterrupt) is not None
-
-
-def _for_a_person(words: str) -> str:
-    """The tools' names in an error, as the commands that do the same."""
-    return words.replace("Call list_backends for what is ready", "`massgen-mcp backends` says what is ready")
 
 
 def _forget_stdout() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from massgen_mcp.cli.answering import answer_from
 from massgen_mcp.cli.codes import ExitCode
@@ -12,7 +13,7 @@ from massgen_mcp.cli.world import MakeRuns, named_team, within_runs
 from massgen_mcp.errors import RunNotFound
 from massgen_mcp.runs import Runs
 
-__all__ = ["run"]
+__all__ = ["earlier_run", "run"]
 
 _LOOKED_AT = 100
 """Latest runs among which an interrupted one is looked for."""
@@ -26,21 +27,41 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
         MassgenError: it can't be taken up; nothing was spent.
     """
     environ = with_roots(environ, args.roots)
+    run_id, config_dirs = earlier_run(
+        args.run_id, make_runs=make_runs, environ=environ, config_dirs=args.config_dirs
+    )
+
+    async def work(runs: Runs) -> int:
+        handle = await runs.resume(run_id)
+        return await answer_from(runs, handle, detail=args.detail, as_json=args.json, environ=environ)
+
+    return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
+
+
+def earlier_run(
+    run_id: str | None,
+    *,
+    make_runs: MakeRuns | None,
+    environ: Mapping[str, str],
+    config_dirs: Sequence[Path],
+) -> tuple[str, Sequence[Path]]:
+    """A run that is gone on from, the latest interrupted one if None, and the folders its team is found in.
+
+    A team that was named by its file lies in a folder that has to be known from the beginning.
+
+    Raises:
+        RunNotFound: there is no such run, or none that was interrupted.
+        JournalError: its first record can't be read.
+    """
     found: dict[str, str] = {}
 
     async def look(runs: Runs) -> int:
-        found["run_id"] = args.run_id or await _latest(runs)
+        found["run_id"] = run_id or await _latest(runs)
         found["team"] = await runs.team_of(found["run_id"])
         return ExitCode.ANSWER
 
-    async def work(runs: Runs) -> int:
-        handle = await runs.resume(found["run_id"])
-        return await answer_from(runs, handle, detail=args.detail, as_json=args.json, environ=environ)
-
-    # A team that was named by its file lies in a folder that has to be known from the beginning.
-    within_runs(look, make_runs=make_runs, environ=environ, config_dirs=args.config_dirs)
-    _, config_dirs = named_team(found["team"], args.config_dirs)
-    return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
+    within_runs(look, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
+    return found["run_id"], named_team(found["team"], config_dirs)[1]
 
 
 async def _latest(runs: Runs) -> str:

@@ -27,6 +27,7 @@ from massgen_mcp.text import visible
 __all__ = ["run"]
 
 _LOOK_SECONDS = 0.25
+_INTERRUPTED = "Interrupted runs go on where they stopped: massgen-mcp runs resume RUN_ID"
 _NONE_YET = 'There are no runs yet. `massgen-mcp "Question"` makes one.'
 
 
@@ -69,6 +70,8 @@ async def _list(runs: Runs, *, limit: int, as_json: bool, environ: Mapping[str, 
         cells = (row.run_id, row.state, _when(row.started), took, row.team, " ".join(row.question.split()))
         found.add_row(*(Text(visible(cell)) for cell in cells))
     show_table(found, environ)
+    if any(row.state == "interrupted" for row in rows):
+        say(sys.stderr, _INTERRUPTED)
 
 
 def _data(row: RunRow) -> dict[str, Any]:
@@ -145,7 +148,7 @@ async def _report(runs: Runs, run_id: str, environ: Mapping[str, str]) -> None:
 
 async def _cancel(runs: Runs, run_id: str) -> None:
     before = await runs.result(run_id)
-    if before.status != "running":
+    if before.status not in {"running", "interrupted"}:
         say(sys.stdout, f"Run {run_id} was over already: {before.status}.")
         return
     result = await runs.cancel(run_id, "`massgen-mcp runs cancel`")

@@ -62,6 +62,16 @@ class Books:
         unkept = [place for place in journals if isinstance(place, MemoryJournal) and place is not journal]
         return round(sum([await place.spent(now - now % _DAY) for place in (journal, *unkept)]), 6)
 
+    async def running(self) -> int:
+        """How many runs are in motion, whichever process drives them.
+
+        Raises:
+            JournalError: the journal can't be read.
+        """
+        known = {handle.run_id for handle in self.handles()}
+        others = [row for row in await self._live_rows() if row.run_id not in known]
+        return len(others) + len(self.live())
+
     async def committed(self) -> float:
         """US dollars that live runs may still spend, as far as their limits are known.
 
@@ -140,7 +150,8 @@ class Admission:
         Raises:
             RequestRefused: no further run fits. Nothing was spent.
         """
-        if user is None and self._usd_per_day is None:
+        counted = user is not None and (user.usd_per_day is not None or user.runs is not None)
+        if self._usd_per_day is None and not counted:
             yield ask, team
             return
         async with self._one, self._alone():
@@ -178,7 +189,7 @@ class Admission:
         Raises:
             RequestRefused: others take too long.
         """
-        if self._state is None or self._usd_per_day is None:
+        if self._state is None:
             yield
             return
         await self._books.journal()  # makes the folder
@@ -189,8 +200,8 @@ class Admission:
             while not _taken(descriptor):
                 if clock.monotonic() >= end:
                     raise RequestRefused(
-                        f"Another process has been about to begin a run for {_PATIENCE_SECONDS:g} s, and the "
-                        "day's money is counted one run at a time. Ask again. Nothing was spent."
+                        f"Another process has been about to begin a run for {_PATIENCE_SECONDS:g} s, and runs "
+                        "and their money are counted one at a time. Ask again. Nothing was spent."
                     )
                 await clock.sleep(_AGAIN_SECONDS)
             yield
@@ -203,7 +214,8 @@ async def _of_user(user: User, books: Books, ask: Ask, *, free: bool) -> Ask:
     spent = committed = 0.0
     if user.usd_per_day is not None:
         spent, committed = await books.spent_today(), await books.committed()
-    return allowed(user, ask, running=len(books.live()), spent=spent, committed=committed, free=free)
+    running = 0 if user.runs is None else await books.running()
+    return allowed(user, ask, running=running, spent=spent, committed=committed, free=free)
 
 
 def _is_free(team: ResolvedTeam) -> bool:

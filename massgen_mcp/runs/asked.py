@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import anyio
 
 from massgen_mcp.runs.ask import Ask
 from massgen_mcp.runs.handle import RunHandle
 
-__all__ = ["Asked", "Asking", "differing", "without_secrets"]
+__all__ = ["Asked", "Asking", "without_secrets"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,24 +50,3 @@ class Asking:
 def without_secrets(ask: Ask, redact: Callable[[str], str]) -> Ask:
     """The question as it is kept: what no journal may hold, no model is told either."""
     return replace(ask, question=redact(ask.question), context=redact(ask.context))
-
-
-def differing(ask: Ask, digests: Mapping[str, str], body: Mapping[str, Any]) -> list[str]:
-    """The arguments that ask for something else than a run was asked; what is left out is the same.
-
-    Args:
-        ask: the question that is to go on with the run.
-        digests: of its files and images, by name.
-        body: of the run's first record.
-    """
-    asked = body.get("asked", {})
-    given = body.get("attached", {})
-    others = {
-        "question": bool(ask.question.strip()) and ask.question != body.get("question"),
-        "team": bool(ask.team) and ask.team not in {asked.get("team"), body.get("team")},
-        "agents": bool(ask.agents) and list(ask.agents) != asked.get("agents"),
-        "strategy": bool(ask.strategy) and ask.strategy != body.get("strategy"),
-        "context": bool(ask.context.strip()) and ask.context != body.get("context"),
-        "files": bool(digests) and sorted(digests.values()) != sorted(given.values()),
-    }
-    return [name for name, other in others.items() if other]

@@ -16,7 +16,7 @@ from massgen_mcp.runs.result import RunResult
 from massgen_mcp.runs.shape import finished_result
 from massgen_mcp.telemetry import run_span
 
-__all__ = ["drive"]
+__all__ = ["drive", "finished_body"]
 
 _logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _stopped(handle: RunHandle, why: str, *, following: str = "") -> RunResult:
 
 async def _kept(handle: RunHandle, result: RunResult, *, snapshot: str = "") -> RunResult:
     """The result, in the journal. One that can't be kept is still given to who waits for it."""
-    body = _finished_body(result) | ({"snapshot": snapshot} if snapshot else {})
+    body = finished_body(result) | ({"snapshot": snapshot} if snapshot else {})
     try:
         await handle.run.log.append("Finished", body)
     except RunTaken:
@@ -124,7 +124,8 @@ async def _left(handle: RunHandle, result: RunResult) -> RunResult:
     return result
 
 
-def _finished_body(result: RunResult) -> dict[str, Any]:
+def finished_body(result: RunResult) -> dict[str, Any]:
+    """The last record of a run."""
     data = result.model_dump(mode="json", exclude={"attached"})
     keys = ("status", "stopped_by", "winner", "answer", "warnings", "usage")
     return {key: data[key] for key in keys} | {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import anyio
 
-from massgen_mcp.journal import Journal
+from massgen_mcp.journal import Journal, Record
 from massgen_mcp.runs.result import RunResult, TeamInfo
 from massgen_mcp.runs.shape import running_result
 from massgen_mcp.team import Listener, TeamRun
@@ -27,6 +27,7 @@ class RunHandle:
         usual_seconds: float | None,
         journal: Journal,
         digest: str = "",
+        past: Sequence[Record] = (),
     ) -> None:
         self.run = run
         self.team = team
@@ -35,6 +36,8 @@ class RunHandle:
         """Where its records are read back from."""
         self.digest = digest
         """What was asked, for those who ask the same; empty: nobody joins."""
+        self.past = past
+        """Of a run that was taken up again, its records up to then."""
         self.delivered = False
         """Its result has been handed to a caller."""
         self.stopping = False

@@ -149,6 +149,7 @@ class Launcher:
             usual_seconds=usual,
             journal=journal,
             digest=digest,
+            past=past,
         )
         self._go(handle)
         return handle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,30 +13,22 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from massgen_mcp.errors import (
-    JournalError,
-    MassgenError,
-    ReplayRefused,
-    RequestRefused,
-    RunNotFound,
-    RunOver,
-    RunTaken,
-)
+from massgen_mcp.errors import JournalError, MassgenError, ReplayRefused, RequestRefused, RunNotFound, RunOver, RunTaken
 from massgen_mcp.journal import RESUMED, Journal, RunRow, read_intact, summarise
 from massgen_mcp.runs.admission import Admission, Books
 from massgen_mcp.runs.ask import Ask, digest_of
-from massgen_mcp.runs.asked import Asked, Asking, differing, without_secrets
+from massgen_mcp.runs.asked import Asked, Asking, without_secrets
 from massgen_mcp.runs.attach import digests_of
 from massgen_mcp.runs.catalogue import fitting
-from massgen_mcp.runs.driving import drive
+from massgen_mcp.runs.driving import drive, finished_body
 from massgen_mcp.runs.handle import RunHandle
+from massgen_mcp.runs.joining import Joining
 from massgen_mcp.runs.launch import Launcher
 from massgen_mcp.runs.made import read_change, read_file
-from massgen_mcp.runs.past import result_of_record, with_warning
+from massgen_mcp.runs.past import cancelled_result, result_of_record, with_warning
 from massgen_mcp.runs.places import Places
 from massgen_mcp.runs.result import RunResult
 from massgen_mcp.runs.retention import Retention, prune
-from massgen_mcp.runs.session import FollowUp, follow_up
 from massgen_mcp.runs.settings import OnDisconnect
 from massgen_mcp.runs.users import User, UserJournal, UserTeams
 from massgen_mcp.runs.world import Teams, World
@@ -51,15 +43,23 @@ _CLOSING_SECONDS = 5.0
 _DAY = 86_400.0
 _MOST_RESUMES = 3
 """How often a server goes on with the same run by itself."""
-_ANSWERED = frozenset({"completed", "partial"})
-_UNFINISHED = frozenset({"running", "interrupted"})
 
 
 class Runs:
-    """All runs, whoever asks for them. Make it inside the task group that owns their work."""
+    """All runs, whoever asks for them. Make it inside the task group that owns their work.
 
-    def __init__(self, world: World, tasks: TaskGroup) -> None:
+    Args:
+        world: everything outside.
+        tasks: owns the work of all runs.
+        users: a user by name, as they are now; of a name that is nobody's any more, None. Without it this
+            process serves no users.
+    """
+
+    def __init__(
+        self, world: World, tasks: TaskGroup, *, users: Callable[[str], User | None] | None = None
+    ) -> None:
         self._world = world
+        self._users = users
         self._tasks = tasks
         self._handles: dict[str, RunHandle] = {}
         self._journal: Journal | None = None
@@ -73,6 +73,9 @@ class Runs:
         )
         self._launcher = Launcher(lambda: self._world, self.journal, self._go)
         self._asking = Asking()
+        self._joining = Joining(
+            handles=self._handles, journal=self.journal, journal_of=self.journal_of, resume=self.resume
+        )
         self._user: User | None = None
         self._views: dict[str, Runs] = {}
         self._books = Books(journal=self.journal, handles=self._everybodys, clock=world.clock)
@@ -160,10 +163,7 @@ class Runs:
         """Put a question to a team, whoever has asked the same. Raises as `ask` does."""
         asked = await self._ask(ask, join=False)
         if asked.handle is None:
-            words = (
-                f"Run {asked.run_id} is driven by another process, or over. `massgen-mcp runs show` shows it."
-            )
-            raise RequestRefused(f"{words} Nothing was spent.")
+            raise await self._joining.held_elsewhere(asked.run_id)
         return asked.handle
 
     async def _ask(self, ask: Ask, *, join: bool) -> Asked:
@@ -171,79 +171,21 @@ class Runs:
         material = await self._world.gather(ask)
         digests = digests_of(material)
         if ask.continue_run:
-            asked = await self._gone_on(ask, digests)
+            asked = await self._joining.gone_on(ask, digests)
             if asked is not None:
                 return asked
         digest = digest_of(ask, digests, project=str(self._world.project or ""))
         async with self._asking.of(digest):
-            asked = await self._same(digest) if join else None
+            asked = await self._joining.same(digest) if join else None
             if asked is not None:
                 return asked
-            follow = await self._followed(ask.continue_run) if ask.continue_run else None
+            follow = None
+            if ask.continue_run:
+                follow = await self._joining.followed(ask.continue_run, self.secrets.redact)
             admitted = partial(self._admission.admitted, user=self._user, theirs=self._books)
             handle = await self._launcher.begin(ask, material, digest, follow=follow, admitted=admitted)
         self._tasks.start_soon(self._retention.tidy)
         return Asked(run_id=handle.run_id, handle=handle)
-
-    async def _followed(self, run_id: str) -> FollowUp:
-        records, damage = await read_intact(await self.journal_of(run_id), run_id)
-        follow = follow_up(records, self.secrets.redact)
-        return follow if damage is None else replace(follow, warnings=(str(damage),))
-
-    async def _same(self, digest: str) -> Asked | None:
-        """A run of the same question that its caller can have."""
-        for handle in reversed(self._handles.values()):
-            if handle.digest == digest and _can_join(handle) and not await self._delivered(handle):
-                return Asked(run_id=handle.run_id, handle=handle, attached=True)
-        row = await (await self.journal()).same(digest)
-        if row is None or row.run_id in self._handles:  # which is known better here than there
-            return None
-        return Asked(run_id=row.run_id, attached=True)
-
-    async def _delivered(self, handle: RunHandle) -> bool:
-        """Whether any process has handed out its result."""
-        try:
-            return handle.delivered or (await handle.journal.row(handle.run_id)).delivered
-        except RunNotFound:  # deleted meanwhile
-            return True
-
-    async def _gone_on(self, ask: Ask, digests: Mapping[str, str]) -> Asked | None:
-        """The run itself, where it is not over and nothing new is asked; None: a follow-up begins.
-
-        Raises:
-            RequestRefused: it is still at work on something else, or can't go on as it is asked to.
-        """
-        run_id = ask.continue_run
-        journal = await self.journal_of(run_id)
-        row = await journal.row(run_id)
-        asks = bool(ask.question.strip())
-        itself = Asked(run_id=run_id, handle=self._handles.get(run_id), attached=True)
-        if row.state not in _UNFINISHED:
-            return None if asks else itself
-        first = (await journal.read(run_id, limit=1))[0]
-        others = differing(ask, digests, first.body)
-        if not others:
-            return itself if row.state == "running" else await self._taken_up(run_id)
-        if row.state == "running":
-            raise RequestRefused(
-                f'Run {run_id} is at work. Wait for it with get_run(run_id="{run_id}", wait_seconds=45), '
-                "then ask the follow-up. Nothing was spent."
-            )
-        if not asks:
-            names = ", ".join(f"`{name}`" for name in others)
-            raise RequestRefused(
-                f"Run {run_id} was interrupted, and goes on as it was asked. Leave out {names}, or put the "
-                "follow-up into `question`. Nothing was spent."
-            )
-        return None
-
-    async def _taken_up(self, run_id: str) -> Asked:
-        """An interrupted run in motion again, here or where somebody else was faster."""
-        async with self._asking.of(run_id):
-            try:
-                return Asked(run_id=run_id, handle=await self.resume(run_id))
-            except (RunTaken, RunOver):
-                return Asked(run_id=run_id, handle=self._handles.get(run_id), attached=True)
 
     def _go(self, handle: RunHandle) -> None:
         """The run is in motion from here on."""
@@ -284,9 +226,9 @@ class Runs:
         return str(first.body.get("asked", {}).get("team") or "")
 
     async def resume_interrupted(self) -> None:
-        """Go on with all runs of the last day whose processes are gone, of every user.
+        """Go on with all runs of the last day whose processes are gone, each within what its user may do now.
 
-        One that can't go on stays as it is; the log says why.
+        Where no users are served, theirs are left alone. One that can't go on stays as it is; the log says why.
         """
         try:
             rows = await (await self.journal()).interrupted(since=self._world.clock.now() - _DAY)
@@ -294,9 +236,13 @@ class Runs:
             _logger.warning("no run was taken up again: %s", error)
             return
         for row in rows:
+            if row.user and self._users is None:
+                continue
             try:
                 await self._check_worn(row.run_id)
                 await self._of(row.user).resume(row.run_id)
+            except (RunTaken, RunOver) as error:  # another server was faster
+                _logger.info("run %s was not taken up here: %s", row.run_id, error)
             except MassgenError as error:
                 _logger.warning("run %s was not taken up again: %s", row.run_id, error)
 
@@ -314,10 +260,17 @@ class Runs:
             )
 
     def _of(self, user: str) -> Runs:
-        """The runs of a user who may not have come by yet."""
+        """The runs of a user who may not have come by yet; without a name, of everybody.
+
+        Raises:
+            RequestRefused: nobody is called so any more.
+        """
         if not user:
             return self
-        return self._views.get(user) or self.for_user(User(name=user))
+        known = None if self._users is None else self._users(user)
+        if known is None:
+            raise RequestRefused(f"it is {user}'s, whose token is no good any more.")
+        return self.for_user(known)
 
     def live(self, run_id: str) -> RunHandle | None:
         """The handle of a run of this process, in motion or lately over."""
@@ -365,10 +318,29 @@ class Runs:
             handle.cancel(reason)
             return await handle.wait(_CLOSING_SECONDS)
         result = await self.result(run_id)
+        if result.status == "interrupted":
+            try:
+                return await self._end(result)
+            except (RunTaken, RunOver):  # another process was faster
+                result = await self.result(run_id)
         if result.status != "running":
             return result
         await (await self.journal()).request_cancel(run_id, reason)
         return await self.wait(run_id, _CLOSING_SECONDS)
+
+    async def _end(self, interrupted: RunResult) -> RunResult:
+        """End an interrupted run with what it has: nobody goes on with it by himself any more.
+
+        Raises:
+            RunTaken, RunOver: it is not interrupted any more.
+        """
+        run_id, ended = interrupted.run_id, cancelled_result(interrupted)
+        log = await (await self.journal()).take_over(run_id, body={"event": RESUMED})
+        try:
+            await log.append("Finished", finished_body(ended))
+        finally:
+            await log.leave()  # which changes nothing once it is finished
+        return ended
 
     async def deliver(self, run_id: str) -> None:
         """Keep that a caller has been handed a run's result: who asks the same again starts anew."""
@@ -448,10 +420,3 @@ class Runs:
         over = [run_id for run_id, handle in self._handles.items() if handle.result is not None]
         for run_id in over[: max(0, len(over) - _KEPT)]:
             del self._handles[run_id]
-
-
-def _can_join(handle: RunHandle) -> bool:
-    result = handle.result
-    if result is None:
-        return not handle.stopping
-    return bool(result.answer and not handle.delivered and result.status in _ANSWERED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from massgen_mcp.runs.media import Studio
 from massgen_mcp.runs.roots import find_roots
 from massgen_mcp.runs.settings import read_settings
 from massgen_mcp.runs.teams import OperatorTeams, Place
+from massgen_mcp.runs.users import User
 from massgen_mcp.runs.workshop import Machine, open_workshop
 from massgen_mcp.runs.world import World
 from massgen_mcp.secrets import Secrets
@@ -63,6 +64,7 @@ async def open_runs(
     here: Path | None = None,
     config_folder: Path | None = None,
     http: bool = False,
+    users: Callable[[str], User | None] | None = None,
 ) -> AsyncGenerator[Runs]:
     """Runs over this machine's files, keys, models and journal, for the time of the block.
 
@@ -79,6 +81,7 @@ async def open_runs(
         here: the working folder.
         config_folder: the user's config folder of this program.
         http: served over HTTP: files may be named from the folders that the operator names, and no others.
+        users: a user by name, as they are now; None where no users are served.
     """
     clock = clock or SystemClock()
     settings = read_settings(environ, config_dirs=tuple(config_dirs))
@@ -177,7 +180,7 @@ async def open_runs(
         on_disconnect=settings.on_disconnect,
         secrets=secrets,
     )
-    runs = Runs(world, tasks)
+    runs = Runs(world, tasks, users=users)
     if not terminal:
         tasks.start_soon(runs.tidy)
     if settings.resume and not terminal:

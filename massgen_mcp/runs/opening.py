@@ -19,7 +19,7 @@ from massgen_mcp.runs.ask import Allowance, Ask
 from massgen_mcp.runs.world import ResolvedTeam
 from massgen_mcp.team import Limits, TeamSpec
 from massgen_mcp.team.prompts import PROMPTS_VERSION
-from massgen_mcp.team.spec import Earlier, EarlierWork, Exchange
+from massgen_mcp.team.spec import Earlier, EarlierWork, Equipment, Exchange
 
 __all__ = ["Opening", "opening_body", "read_opening"]
 
@@ -39,7 +39,11 @@ def opening_body(ask: Ask, spec: TeamSpec, team: ResolvedTeam) -> dict[str, Any]
         "why": team.why,
         "asked": {
             key: value
-            for key, value in (("team", ask.team), ("agents", list(ask.agents)), ("strategy", ask.strategy))
+            for key, value in (
+                ("team", ask.team or team.named),
+                ("agents", list(ask.agents)),
+                ("strategy", ask.strategy),
+            )
             if value
         },
         "strategy": spec.strategy,
@@ -52,11 +56,17 @@ def opening_body(ask: Ask, spec: TeamSpec, team: ResolvedTeam) -> dict[str, Any]
         "limits": {name: getattr(spec.limits, name) for name in _LIMITS},
         "seed": spec.settings.seed,
         "snapshots": spec.equipment.snapshot_storage,
+        **({"places": _places(spec.equipment)} if spec.equipment.contexts else {}),
         "tag": spec.tag,
         "prompts": PROMPTS_VERSION,
         "version": __version__,
         "host": platform.node(),
     }
+
+
+def _places(equipment: Equipment) -> dict[AgentId, list[str]]:
+    """What each agent is shown of this machine, by where it lies."""
+    return {agent: [str(one.path) for one in contexts] for agent, contexts in equipment.contexts.items()}
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +97,7 @@ class Opening:
     seed: int
     tag: str
     config: Mapping[str, Any]
+    places: Mapping[AgentId, list[str]]
     digests: Mapping[str, str]
     earlier: Earlier | None
     work: EarlierWork | None
@@ -104,12 +115,25 @@ class Opening:
         """
         missing = [agent for agent in self.agents if agent not in {spec.id for spec in team.agents}]
         if missing:
-            raise self._refused(f"{', '.join(missing)} can't take part any more")
-        now = redact(_plain(team.config or {}))
-        if now != self.config:
-            raise self._refused(
-                f"the team {self.team!r} is not what it was ({_difference(self.config, now)})"
+            told = "".join(
+                f" ({words.rstrip('.')})" for words in team.warnings if any(name in words for name in missing)
             )
+            raise self._refused(f"{', '.join(missing)} can't take part any more{told}")
+        self._check_places(redact(_places(team.equipment)))
+        before, now = _compared(self.config), _compared(redact(_plain(team.config or {})))
+        if now != before:
+            raise self._refused(f"the team {self.team!r} is not what it was ({_difference(before, now)})")
+
+    def _check_places(self, now: Mapping[AgentId, list[str]]) -> None:
+        """Agents must go on in the project that they began in: the same relative path may lead elsewhere."""
+        for agent in self.agents:
+            then = self.places.get(agent, [])
+            if others := [place for place in now.get(agent, []) if place not in then]:
+                raise ReplayRefused(
+                    f"Run {self.run_id} can't be taken up from here: {agent} worked with {', '.join(then)}, "
+                    f"and here that would be {', '.join(others)}. Take it up where it was begun, or name "
+                    "that folder with --root or MASSGEN_MCP_ROOTS. Nothing more was spent."
+                )
 
     def rest(self, spent: float) -> Ask:
         """The question with what the run may still spend, after so many US dollars."""
@@ -169,11 +193,24 @@ def read_opening(record: Record) -> Opening:
         seed=body["seed"],
         tag=body["tag"],
         config=body["config"],
+        places=body.get("places", {}),
         digests=body.get("attached", {}),
         earlier=earlier if found else None,
         work=EarlierWork(**work) if work else None,
         version=version,
     )
+
+
+def _compared(config: Any) -> Any:
+    """A configuration without what says of this machine which keys are set: whoever lacks one is missed."""
+    if isinstance(config, list):
+        return [_compared(item) for item in cast("list[Any]", config)]
+    if not isinstance(config, dict):
+        return config
+    found = {key: _compared(value) for key, value in cast("dict[str, Any]", config).items()}
+    if isinstance(found.get("key"), dict):
+        found["key"].pop("set", None)
+    return found
 
 
 def _difference(before: Any, now: Any, path: str = "") -> str:
@@ -185,7 +222,9 @@ def _difference(before: Any, now: Any, path: str = "") -> str:
                 return _difference(mine.get(key), yours.get(key), f"{path}.{key}" if path else key)
     if isinstance(before, list) and isinstance(now, list):
         left, right = cast("list[Any]", before), cast("list[Any]", now)
-        for number, (one, other) in enumerate(zip(left, right, strict=False)):
+        if len(left) != len(right):
+            return f"{path} has {len(right)} items instead of {len(left)}"
+        for number, (one, other) in enumerate(zip(left, right, strict=True)):
             if one != other:
                 return _difference(one, other, f"{path}[{number}]")
     return f"{path or 'its settings'} changed"

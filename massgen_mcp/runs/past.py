@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from massgen_mcp.journal import AgentSummary, RunRow, RunSummary
 from massgen_mcp.runs.result import AgentRow, RunResult, TeamInfo, UsageRow
 
-__all__ = ["result_of_record", "with_warning"]
+__all__ = ["cancelled_result", "result_of_record", "take_up_call", "with_warning"]
 
 
 _STATES = {"answer": "answered", "vote": "voted"}
@@ -23,6 +23,7 @@ def result_of_record(row: RunRow, summary: RunSummary) -> RunResult:
             pass  # written by another version: what the records say is still there
     best = summary.answers[-1] if summary.answers else None
     over = row.state != "running"
+    phase, done = ("", "") if over else _progress(summary)
     return RunResult(
         answer=summary.answer or (best.content if best and over else ""),
         status=row.state,
@@ -35,8 +36,25 @@ def result_of_record(row: RunRow, summary: RunSummary) -> RunResult:
         seconds=round((summary.ended or row.heartbeat or row.started) - row.started, 2),
         error=_interrupted(summary) if row.state == "interrupted" else "",
         warnings=list(summary.warnings),
+        phase=phase,
+        done=done,
+        spent=None if over else summary.usage.cost_usd,
         next=_next(row),
         report=f"massgen://runs/{row.run_id}",
+    )
+
+
+def cancelled_result(result: RunResult) -> RunResult:
+    """The result of an interrupted run that is ended instead of taken up."""
+    return result.model_copy(
+        update={
+            "status": "cancelled",
+            "stopped_by": "cancelled",
+            "error": "" if result.answer else "The run was cancelled, and has no answer.",
+            "next": "",
+            "phase": "",
+            "done": "",
+        }
     )
 
 
@@ -45,23 +63,39 @@ def with_warning(result: RunResult, words: str) -> RunResult:
     return result.model_copy(update={"warnings": [*result.warnings, words]})
 
 
+def take_up_call(run_id: str) -> str:
+    """The call that takes an interrupted run up."""
+    return f'ask_team(question="", continue_run="{run_id}")'
+
+
+def _progress(summary: RunSummary) -> tuple[str, str]:
+    """What the team is doing, and how many of its agents are done with it, as far as the records say."""
+    count = len(summary.agents)
+    answered = len({answer.agent for answer in summary.answers})
+    if summary.votes:
+        ballot = max(vote.ballot for vote in summary.votes)
+        return "voting", f"{sum(vote.ballot == ballot for vote in summary.votes)}/{count}"
+    return ("answering", f"{answered}/{count}") if answered < count else ("voting", f"0/{count}")
+
+
 def _next(row: RunRow) -> str:
     """The call that brings a run further."""
     match row.state:
         case "running":
             return f'get_run(run_id="{row.run_id}", wait_seconds=45)'
         case "interrupted":
-            return f'ask_team(question="", continue_run="{row.run_id}")'
+            return take_up_call(row.run_id)
         case _:
             return ""
 
 
 def _interrupted(summary: RunSummary) -> str:
-    have = f"{len(summary.answers)} answers" if summary.answers else "no answer"
+    count = len(summary.answers)
+    have = "no answer" if not count else "1 answer" if count == 1 else f"{count} answers"
     return (
         f"The process that drove this run is gone; the run had {have}. What was paid for is kept, and it "
-        "can be taken up where it stopped: make the call in `next`, or `massgen-mcp runs resume "
-        f"{summary.run_id}`."
+        f"can be taken up where it stopped: {take_up_call(summary.run_id)}, or in a terminal "
+        f"`massgen-mcp runs resume {summary.run_id}`."
     )
 
 
@@ -92,7 +126,8 @@ def _usage(summary: RunSummary) -> UsageRow:
             "cost_usd": summary.lost_usd + (summary.open_usd if dead else 0.0),
         }
     return UsageRow(
-        requests=summary.usage.requests,
+        # As the run itself counts them in the end: those that were cut off, too.
+        requests=summary.usage.requests + (calls if summary.ended is None else 0),
         input=summary.usage.input,
         output=summary.usage.output,
         cached=summary.usage.cached,

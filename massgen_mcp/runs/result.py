@@ -142,6 +142,8 @@ class RunResult(_Part):
     done: str = ""
     """While running: `2/3` agents have finished this phase."""
     eta_seconds: float | None = None
+    spent: float | None = None
+    """While running: US dollars so far, as far as prices are known."""
     next: str = ""
     """While running: the exact call that collects the answer."""
     report: str = ""

@@ -87,6 +87,7 @@ def running_result(
     """What is known of a run that is still in motion, and how to collect it."""
     run_id = run.log.run_id
     now, done = phase_of(run.board)
+    usage = usage_row(list(run.seats.values()), run.board.saved)
     return RunResult(
         status="running",
         run_id=run_id,
@@ -94,7 +95,8 @@ def running_result(
         done=done,
         eta_seconds=eta,
         agents=[agent_row(seat) for seat in run.seats.values()],
-        usage=usage_row(list(run.seats.values()), run.board.saved),
+        spent=usage.cost_usd or None,
+        usage=usage,
         team=team,
         seconds=round(run.seconds, 1),
         warnings=list(warnings),

@@ -48,13 +48,16 @@ def old_spec(
         rest: what it may still spend; None: no limit.
     """
     limits = opening.applied(_limits(opening.ask, team))
+    presenter = team.settings.presenter
+    if presenter not in opening.agents:  # who had no key then, and has one now
+        presenter = None
     return TeamSpec(
         question=opening.question,
         context=opening.ask.context,
         tag=opening.tag,
         agents=team.agents,
         strategy=opening.strategy,
-        settings=replace(team.settings, seed=opening.seed),
+        settings=replace(team.settings, seed=opening.seed, presenter=presenter),
         limits=limits if rest is None else replace(limits, usd=spent + rest),
         attached=attached,
         earlier=opening.earlier,

@@ -54,6 +54,7 @@ class UserTeams:
                 )
             ask = replace(ask, team=ask.team or self._allowed[0])
             self._check(ask.team)
+            return replace(await self._teams.resolve(ask), named=ask.team)
         return await self._teams.resolve(ask)
 
     async def catalogue(self, backend: str | None = None, task: str | None = None) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class ResolvedTeam:
     equipment: Equipment = field(default_factory=Equipment)
     config: dict[str, Any] | None = None
     journalled: bool = True
+    named: str | None = None
+    """What it is called by where its caller named none, and others would get another."""
 
 
 class Teams(Protocol):

@@ -226,6 +226,20 @@ def test_what_a_left_run_had_is_kept_and_shown(terminal: Terminal, tmp_path: Pat
     assert "this is the best answer so far." in shown
 
 
+def test_a_left_run_is_taken_up_by_no_server_by_itself(terminal: Terminal, tmp_path: Path):
+    scripts = {"a": ["answer: 4"], "b": [After(anyio.Event(), "answer: 5")]}
+    team = _Interrupted(scripts, signals=(signal.SIGINT, signal.SIGINT), folder=tmp_path)
+    assert "Left it." in terminal.run(team, "ask", "2 + 2?").err
+
+    async def would_be_taken_up() -> list[str]:
+        journal = await open_journal(tmp_path)
+        rows = await journal.interrupted(since=0)
+        await journal.aclose()
+        return [row.run_id for row in rows]
+
+    assert anyio.run(would_be_taken_up) == []
+
+
 def test_ctrl_c_before_there_is_a_run_is_four(terminal: Terminal):
     ended = terminal.run(_InterruptedEarly(AGREED), "ask", "2 + 2?")
     assert (ended.code, ended.out) == (4, "")

@@ -40,10 +40,17 @@ def test_an_exit_code_says_how_a_run_ended(ended: RunResult, code: int):
     [
         (result("failed", error="No agent answered.\na: no key"), "No agent answered.\na: no key"),
         (result("cancelled"), "No agent answered (cancelled)."),
-        (result("interrupted"), "The process that drove this run is gone; it has no answer."),
+        (result("interrupted"), "The process that drove this run is gone."),
         (
-            result("interrupted", answer="4", error="call get_run"),
-            "The process that drove this run is gone; this is the best answer so far.",
+            result("interrupted", answer="4", error="Its team has changed."),
+            "Its team has changed. This is the best answer so far.",
+        ),
+        (
+            result(
+                "interrupted",
+                error='It can go on: ask_team(question="", continue_run="r1"), or in a terminal `x`.',
+            ),
+            "It can go on: `massgen-mcp runs resume r1`.",
         ),
         (
             result("partial", answer="4", error="The run was stopped: disk full"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import anyio
@@ -75,7 +77,9 @@ class DayTeam(ScriptedTeam):
     allowance: Allowance = field(default_factory=lambda: Allowance(usd=5.0))
 
     def world(self) -> World:
-        return replace(super().world(), usd_per_day=self.usd_per_day, state_dir=self.folder)
+        world = replace(super().world(), usd_per_day=self.usd_per_day, state_dir=self.folder)
+        # Two processes on one folder must not make up the same names of runs.
+        return world if self.folder is None else replace(world, random=Random)
 
     async def _open_journal(self) -> Journal:
         if self.folder is None:
@@ -236,6 +240,46 @@ async def test_two_processes_on_one_folder_do_not_spend_the_same_money(tmp_path:
         gate.set()
     assert (len(began), len(refused)) == (1, 5)
     assert all("$0.05 are set aside for runs in motion" in words for words in refused)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"usd_per_day": 0.05}, r"Your token's \$0\.05 a day are used up: .* \$0\.05 are set aside"),
+        ({"runs": 1}, r"You have 1 runs in motion, as many as your token allows"),
+    ],
+    ids=["money", "runs"],
+)
+async def test_a_user_of_two_processes_on_one_folder_has_their_limits_once(
+    limits: dict[str, Any], words: str, tmp_path: Path
+):
+    gate = anyio.Event()
+    anna, ben = User(name="anna", **limits), User(name="ben", **limits)
+    began: list[str] = []
+    refused: list[str] = []
+
+    async def start(runs: Runs, question: str) -> None:
+        try:
+            began.append((await runs.start(Ask(question=question))).run_id)
+        except RequestRefused as error:
+            refused.append(str(error))
+
+    one = team_of(After(gate, "answer: 4"), folder=tmp_path, usd_per_day=None)
+    other = team_of(After(gate, "answer: 4"), folder=tmp_path, usd_per_day=None)
+    async with runs_of(one) as first, runs_of(other) as second:
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(start, first.for_user(anna), f"first {number}")
+                tasks.start_soon(start, second.for_user(anna), f"second {number}")
+        assert await second.for_user(ben).start(Ask(question="mine"))
+        assert await second.start(Ask(question="the operator's"))
+        gate.set()
+        for run_id in began:
+            await first.for_user(anna).wait(run_id, 10)
+        again = second.for_user(anna)
+        assert await again.start(Ask(question="again"))
+    assert (len(began), len(refused)) == (1, 5)
+    assert all(re.match(words, refusal) for refusal in refused), refused
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")

@@ -85,7 +85,7 @@ async def test_a_run_whose_process_has_gone_is_interrupted_and_keeps_its_answers
         result = await runs.result(run_id)
         spent = (await runs.catalogue())["spent_today_usd"]
     assert (result.status, result.answer) == ("interrupted", "4")
-    assert "1 answers" in result.error
+    assert "1 answer." in result.error
     assert result.usage.lost["requests"] == 1
     assert spent == pytest.approx(0.01)
 
@@ -123,20 +123,25 @@ class Full(MemoryJournal):
 
     async def begin(self, run_id: str, **what: Any) -> Any:
         log = await super().begin(run_id, **what)
-        append, kinds = log.append, self.kinds
-
-        async def refuse(kind: Any, body: Any, **more: Any) -> Any:
-            if kind in kinds:
-                raise JournalError("The disk is full.")
-            return await append(kind, body, **more)
-
-        return _Refusing(log, refuse)
+        return _Refusing(log, self.kinds)
 
 
 class _Refusing:
-    def __init__(self, log: Any, append: Any) -> None:
+    def __init__(self, log: Any, kinds: tuple[str, ...]) -> None:
         self._log = log
-        self.append = append
+        self._kinds = kinds
+
+    async def append(self, kind: Any, body: Any, **more: Any) -> Any:
+        self._refuse(kind)
+        return await self._log.append(kind, body, **more)
+
+    async def append_all(self, entries: Any) -> Any:
+        self._refuse(*(entry.kind for entry in entries))
+        return await self._log.append_all(entries)
+
+    def _refuse(self, *kinds: str) -> None:
+        if any(kind in self._kinds for kind in kinds):
+            raise JournalError("The disk is full.")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
@@ -200,3 +205,32 @@ async def test_a_run_cancelled_while_it_waits_for_a_place_never_begins():
         assert (await runs.result(second.run_id)).status == "cancelled"
         await runs.aclose()
     assert len(team.asked) == 1
+
+
+async def test_an_interrupted_run_that_is_cancelled_ends_with_what_it_has_and_nobody_goes_on_with_it(
+    folder: Path,
+):
+    gate = anyio.Event()
+    async with opened(two(gate, await open_journal(folder))) as driver:
+        run_id = await begun(driver)
+    team = scripted_team(a=[], b=[])
+    team.journal = await open_journal(folder)
+    async with opened(team) as runs:
+        stopped = await runs.cancel(run_id, "cancel_run was called")
+        assert (stopped.status, stopped.answer, stopped.next) == ("cancelled", "4", "")
+        assert stopped.usage.lost["requests"] == 1
+        assert await runs.cancel(run_id, "again") == stopped
+        await runs.resume_interrupted()
+        assert (await runs.result(run_id)).status == "cancelled"
+    assert not team.asked
+
+
+async def test_how_far_a_run_of_another_process_is_can_be_seen(folder: Path):
+    gate = anyio.Event()
+    async with opened(two(gate, await open_journal(folder))) as driver:
+        run_id = await begun(driver)
+        other = scripted_team(a=[])
+        other.journal = await open_journal(folder)
+        async with opened(other) as watcher:
+            seen = await watcher.result(run_id)
+    assert (seen.phase, seen.done) == ("answering", "1/2")

@@ -99,11 +99,18 @@ def serve_http(
     operator = given if given is not None or tokens is not None else new_token()
     if operator is not None:
         log.secrets.add(operator, _TOKEN)
-    make = make_runs or make_server_runs(log, config_dirs=config_dirs, environ=environ, http=True)
+    known = Tokens(operator=operator, path=tokens)
+    make = make_runs or make_server_runs(
+        log,
+        config_dirs=config_dirs,
+        environ=environ,
+        http=True,
+        users=None if tokens is None else known.user,
+    )
     port: int = opened.getsockname()[1]
     doors = Doors(
         place=opened,
-        tokens=Tokens(operator=operator, path=tokens),
+        tokens=known,
         hosts=place.hosts(port),
         origins=place.origins(port),
         tls=tls,

@@ -239,6 +239,11 @@ class Tokens:
                 found = known
         return found
 
+    def user(self, name: str) -> User | None:
+        """Who has the token of that name, and what they may do now; None once it is no good any more."""
+        users = [known.caller.user for known in self._good()]
+        return next((user for user in users if user is not None and user.name == name), None)
+
     def _good(self) -> Iterable[Known]:
         if self._path is not None and (seen := _signature(self._path)) != self._seen:
             self._seen = seen
