@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 __all__ = [
+    "AlreadyAsked",
     "BackendError",
     "ConfigError",
     "FailureKind",
@@ -106,6 +107,18 @@ class RunTaken(MassgenError):
 
 class RunOver(MassgenError):
     """This run is finished: there is nothing left to drive."""
+
+
+class AlreadyAsked(MassgenError):
+    """A run that serves who asks the same is there. Nothing was written.
+
+    Args:
+        run_id: that run.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"Run {run_id} answers the same question. Nothing was written.")
+        self.run_id = run_id
 
 
 class JournalError(MassgenError):

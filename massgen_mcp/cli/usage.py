@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,8 @@ from massgen_mcp.cli.consoles import tell
 from massgen_mcp.cli.streams import say, say_json
 from massgen_mcp.cli.tables import show_table, table
 from massgen_mcp.cli.world import MakeRuns, within_runs
-from massgen_mcp.journal import RunRow, RunSummary, read_intact, summarise
+from massgen_mcp.journal import Record, RunRow, RunSummary, read_intact, summarise
+from massgen_mcp.journal.rules import lost_cost_of
 from massgen_mcp.runs import Runs
 from massgen_mcp.runs.lines import money
 from massgen_mcp.text import visible
@@ -28,6 +29,8 @@ __all__ = ["BY", "run"]
 BY = ("backend", "model", "team", "user", "day")
 """What usage can be told by."""
 
+_OF_AGENTS = frozenset({"backend", "model"})
+"""That by which a run's usage is told apart by its agents."""
 _DAY = 86_400.0
 _PAGE = 200
 _OPERATOR = "(operator)"
@@ -42,6 +45,8 @@ class _Line:
     runs: int = 0
     usage: Usage = field(default_factory=Usage)
     damaged: int = 0
+    lost: float = 0.0
+    """US dollars set aside for requests that were cut off; not in `usage`. Known of whole runs."""
 
     def data(self, by: str) -> dict[str, Any]:
         usage = self.usage
@@ -53,7 +58,7 @@ class _Line:
             "output": usage.output,
             "cost_usd": usage.cost_usd,
             "unpriced": usage.unpriced,
-        }
+        } | ({} if by in _OF_AGENTS else {"lost_usd": self.lost})
 
 
 def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, str]) -> int:
@@ -93,14 +98,16 @@ async def _count(runs: Runs, *, by: str, since: float) -> tuple[dict[str, _Line]
     journal = await runs.journal()
     async for row in _rows(runs, since):
         records, damage = await read_intact(journal, row.run_id)
-        summary = summarise(records, state=row.state)
+        summary, lost = summarise(records, state=row.state), _lost(records)
         total.runs += 1
         total.usage += _whole(row, summary)
         total.damaged += damage is not None
+        total.lost += lost
         for name, usage in _parts(by, row, summary):
             line = lines.setdefault(name, _Line(name))
             line.runs += 1
             line.usage += usage
+            line.lost += lost
     return lines, total
 
 
@@ -137,6 +144,11 @@ def _whole(row: RunRow, summary: RunSummary) -> Usage:
     return summary.usage + Usage(cost_usd=row.cost_usd)
 
 
+def _lost(records: Sequence[Record]) -> float:
+    """What a run's total leaves out, but the money of its day does not."""
+    return lost_cost_of(records[-1].kind, records[-1].body) if records else 0.0
+
+
 def _show(lines: list[_Line], total: _Line, by: str, environ: Mapping[str, str]) -> None:
     made = table(by.capitalize(), "Runs", "Requests", "Tokens in", "Tokens out", "Cost")
     for line in [*lines, *([total] if len(lines) > 1 else [])]:
@@ -153,6 +165,12 @@ def _show(lines: list[_Line], total: _Line, by: str, environ: Mapping[str, str])
     show_table(made, environ)
     if total.usage.unpriced:
         tell(sys.stdout, f"+: {total.usage.unpriced:,} requests have no known price.", environ)
+    if total.lost:
+        words = (
+            f"{money(total.lost)} more were set aside for requests that were cut off. They may have been "
+            "billed, so a day's limit counts them."
+        )
+        tell(sys.stdout, words, environ)
     if total.damaged:
         words = f"{total.damaged:,} runs have damaged records, so some of what they used may be missing."
         tell(sys.stderr, words, environ)

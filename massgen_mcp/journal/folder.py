@@ -10,7 +10,7 @@ from pathlib import Path
 
 from massgen_mcp.errors import JournalError
 
-__all__ = ["FILE", "explain", "network_file_system", "prepare"]
+__all__ = ["FILE", "explain", "is_full", "network_file_system", "outdated", "prepare"]
 
 FILE = "journal.db"
 
@@ -19,6 +19,10 @@ _OTHERS = 0o077
 _REMEDY = (
     "Set MASSGEN_MCP_STATE_DIR to a folder on a local disk, "
     "or `journal: off` in the team file (such a run can't be resumed)."
+)
+_FULL_REMEDY = (
+    "Make room on that disk, for example with `massgen-mcp runs prune --days 7`, which deletes old runs and "
+    "their files; or set MASSGEN_MCP_STATE_DIR to a folder on another local disk."
 )
 
 _NETWORK = frozenset(
@@ -75,17 +79,38 @@ _SQLITE_CAUSES = {
     sqlite3.SQLITE_CORRUPT: "journal.db is damaged; move it away to start a new one",
 }
 
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+"""The second: no room for the index of the log, which every process that opens the file shares."""
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether it is for want of room on the disk."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) in _FULL
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def outdated(folder: Path) -> JournalError:
+    """Why a process can't go on in a journal whose tables are no longer those that it knows."""
+    return JournalError(
+        f"A newer massgen-mcp has upgraded the journal in {folder} while this one was running. Restart this "
+        "one with the newer version; `massgen-mcp runs resume` takes interrupted runs up."
+    )
+
 
 def explain(folder: Path, error: sqlite3.Error | OSError) -> JournalError:
     """What went wrong in this folder, for the person who has to mend it."""
     if isinstance(error, OSError):
         cause = _SYSTEM_CAUSES.get(error.errno or 0, error.strerror or str(error))
+    elif is_full(error):
+        cause = _SQLITE_CAUSES[sqlite3.SQLITE_FULL]
     else:
         primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
         cause = _SQLITE_CAUSES.get(primary, str(error))
         if primary == sqlite3.SQLITE_CANTOPEN and _is_read_only(folder):
             cause = _SYSTEM_CAUSES[errno.EROFS]  # which SQLite does not tell from a missing file
-    return JournalError(f"The journal in {folder} can't be used: {cause} ({error}). {_REMEDY}")
+    remedy = _FULL_REMEDY if is_full(error) else _REMEDY
+    return JournalError(f"The journal in {folder} can't be used: {cause} ({error}). {remedy}")
 
 
 def _is_read_only(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from massgen_mcp.errors import MassgenError
 from massgen_mcp.journal import queries, rules
-from massgen_mcp.journal.owner import is_gone
+from massgen_mcp.journal.owner import is_gone, place_of, read_owner
 from massgen_mcp.journal.queries import Draft
 from massgen_mcp.journal.records import Owner
 
@@ -47,7 +47,7 @@ def refusal(connection: sqlite3.Connection, hold: Hold, run_id: str) -> MassgenE
         return rules.not_found(run_id)
     lease, state, pid, host = row
     if lease != hold.lease:
-        return rules.lost(run_id, pid, host)
+        return rules.lost(run_id, pid, read_owner(pid, host).host)
     return rules.left(run_id) if state == "interrupted" else rules.finished(run_id)
 
 
@@ -63,16 +63,16 @@ def take_over(connection: sqlite3.Connection, draft: Draft, *, owner: Owner, lea
     state, *process, heartbeat = connection.execute(
         "SELECT state, pid, host, process_started, heartbeat FROM runs WHERE number = ?", (number,)
     ).fetchone()
-    pid, host, started = process
     if state == "running":
-        if not is_gone(Owner(pid=pid, host=host, started=started), heartbeat=heartbeat, now=draft.at):
-            raise rules.driven(draft.run_id, pid, host)
+        driver = read_owner(*process)
+        if not is_gone(driver, heartbeat=heartbeat, now=draft.at):
+            raise rules.driven(draft.run_id, driver.pid, driver.host)
     elif state != "interrupted":
         raise rules.over(draft.run_id, state)
     connection.execute(
         "UPDATE runs SET state = 'running', pid = ?, host = ?, process_started = ?, heartbeat = ?, "
         "lease = ?, cancel_requested = NULL, ended = NULL, delivered = 0 WHERE number = ?",
-        (owner.pid, owner.host, owner.started, draft.at, lease, number),
+        (owner.pid, place_of(owner), owner.started, draft.at, lease, number),
     )
     connection.execute("DELETE FROM activity WHERE run = ?", (number,))
     seq = 1 + queries.last_seq(connection, number)

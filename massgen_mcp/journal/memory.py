@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from massgen_mcp.clock import Clock, SystemClock
-from massgen_mcp.errors import JournalError
+from massgen_mcp.errors import AlreadyAsked, JournalError
 from massgen_mcp.journal import rules
 from massgen_mcp.journal.codec import Redact, decode, encode, untouched
 from massgen_mcp.journal.owner import this_process
@@ -37,6 +37,8 @@ class MemoryJournal:
         self._redact = redact
         self._owner = this_process()
         self._runs: dict[str, _Run] = {}
+        self._spendings: list[tuple[float, str, float]] = []
+        """Day, user and US dollars of runs that are not kept here."""
         self._closed = False
 
     async def begin(
@@ -48,13 +50,18 @@ class MemoryJournal:
         body: Mapping[str, Any],
         user: str = "",
         digest: str = "",
+        join: bool = False,
     ) -> MemoryRunLog:
         """Create a run of a user's: its row and its `RunStarted` record with `body`.
 
         Raises:
+            AlreadyAsked: with `join`: `same` has a run of that digest. Nothing was written.
             JournalError: there is such a run, or `body` is not JSON.
         """
         self._refuse_closed()
+        row = await self.same(digest, user=user) if join else None
+        if row is not None:
+            raise AlreadyAsked(row.run_id)
         if run_id in self._runs:
             raise rules.already_there(run_id)
         now = float(self._clock.now())
@@ -212,9 +219,22 @@ class MemoryJournal:
         return found[:limit]
 
     async def spent(self, since: float, *, user: str | None = None) -> float:
-        """US dollars of all runs begun since then."""
+        """US dollars of all runs begun since then, and what was noted for those days."""
         rows = [run.row for run in self._runs.values() if user in (None, run.row.user)]
-        return sum(row.cost_usd for row in rows if row.started >= since)
+        noted = [
+            usd for day, who, usd in self._spendings if day >= rules.midnight(since) and user in (None, who)
+        ]
+        return sum([row.cost_usd for row in rows if row.started >= since] + noted)
+
+    async def note_spent(self, usd: float, *, user: str = "", at: float | None = None) -> None:
+        """Have `spent` count an amount of a run that is not kept here, and nothing else of that run.
+
+        Raises:
+            JournalError: the journal is closed.
+        """
+        self._refuse_closed()
+        if usd > 0:
+            self._spendings.append((rules.midnight(self._clock.now() if at is None else at), user, usd))
 
     async def activities(self, run_id: str) -> Mapping[str, str]:
         """What each agent of a live run is doing now.
@@ -280,6 +300,7 @@ def _count(run: _Run, entry: Entry, record: Record, state: RunState | None) -> N
     cost = rules.cost_of(entry.kind, entry.body)
     if entry.kind == "Finished" and state is not None:
         total = run.row.cost_usd if cost is None else cost
+        total += rules.lost_cost_of(entry.kind, entry.body)
         run.row = replace(run.row, state=state, ended=record.at, cost_usd=total)
         run.tails.clear()
     elif cost:

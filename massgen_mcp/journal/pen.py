@@ -98,6 +98,7 @@ class SqliteRunLog:
             turn=entry.turn,
             call=entry.call,
             cost=rules.cost_of(entry.kind, entry.body),
+            lost=rules.lost_cost_of(entry.kind, entry.body),
         )
 
     async def _write(self, drafts: Sequence[queries.Draft], state: RunState | None) -> int:

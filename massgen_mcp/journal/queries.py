@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, cast
 
 from massgen_mcp.journal.codec import checksum, decode
-from massgen_mcp.journal.owner import is_gone
+from massgen_mcp.journal.owner import is_gone, place_of, read_owner
 from massgen_mcp.journal.records import (
     SCHEMA,
     Kind,
@@ -39,7 +39,6 @@ __all__ = [
     "release_pages",
     "request_cancel",
     "same",
-    "spent",
 ]
 
 _ROW = (
@@ -65,6 +64,8 @@ class Draft:
     call: int | None = None
     cost: float | None = None
     """US dollars, by `rules.cost_of`."""
+    lost: float = 0.0
+    """Further ones, by `rules.lost_cost_of`."""
 
 
 def insert_run(
@@ -94,7 +95,7 @@ def insert_run(
                 team,
                 draft.at,
                 owner.pid,
-                owner.host,
+                place_of(owner),
                 owner.started,
                 draft.at,
                 lease,
@@ -103,6 +104,8 @@ def insert_run(
             ),
         )
     except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+            raise
         raise already_there(draft.run_id) from error
     number = cast("int", cursor.lastrowid)
     insert_record(connection, number, 1, draft, lease=lease)
@@ -157,8 +160,8 @@ def insert_record(connection: sqlite3.Connection, number: int, seq: int, draft: 
 def finish_run(connection: sqlite3.Connection, number: int, state: RunState, draft: Draft) -> None:
     """A run's row says how it ended and what it cost, by its last record; nobody is at work in it."""
     connection.execute(
-        "UPDATE runs SET state = ?, ended = ?, cost_usd = coalesce(?, cost_usd) WHERE number = ?",
-        (state, draft.at, draft.cost, number),
+        "UPDATE runs SET state = ?, ended = ?, cost_usd = coalesce(?, cost_usd) + ? WHERE number = ?",
+        (state, draft.at, draft.cost, draft.lost, number),
     )
     connection.execute("DELETE FROM activity WHERE run = ?", (number,))
 
@@ -313,8 +316,7 @@ def read_rows(
 def _row(row: tuple[Any, ...], now: float) -> RunRow:
     run_id, state, question, team, started, ended, *process, heartbeat = row[:10]
     cancel, cost, user, digest, delivered = row[10:]
-    pid, host, process_started = process
-    owner = Owner(pid=pid, host=host, started=process_started)
+    owner = read_owner(*process)
     if state == "running" and is_gone(owner, heartbeat=heartbeat, now=now):
         state = "interrupted"
     return RunRow(
@@ -356,15 +358,6 @@ def interrupted(
     )
     found = (row for row in (_row(found, now) for found in rows) if row.state == "interrupted")
     return list(islice(found, limit))
-
-
-def spent(connection: sqlite3.Connection, *, since: float, user: str | None) -> float:
-    """US dollars of all runs begun since then; with `user` of those of one user."""
-    total: float = connection.execute(
-        "SELECT total(cost_usd) FROM runs WHERE started >= ? AND (? IS NULL OR user_name = ?)",
-        (since, user, user),
-    ).fetchone()[0]
-    return total
 
 
 def activities(connection: sqlite3.Connection, run_id: str, *, now: float) -> Mapping[str, str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
 from massgen_mcp.errors import MassgenError
-from massgen_mcp.journal.folder import explain
+from massgen_mcp.journal.folder import explain, is_full, outdated
 from massgen_mcp.journal.jobs import Outcome, Post
-from massgen_mcp.journal.schema import connect_reader
+from massgen_mcp.journal.schema import connect_reader, is_newer
 
 __all__ = ["Reader"]
 
@@ -25,6 +26,8 @@ class Reader:
         self._path = path
         self._post = Post()
         self._started = False
+        self._connection: sqlite3.Connection | None = None
+        """The thread's."""
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on what is committed now.
@@ -47,27 +50,42 @@ class Reader:
             await self._post.join()
 
     def _main(self) -> None:
-        connection: sqlite3.Connection | None = None
         while True:
             for job in self._post.take(None):
                 if job is None:
-                    if connection is not None:
-                        connection.close()
+                    self._let_go()
                     self._post.end()
                     return
                 if job.future.cancelled():
                     self._post.answer([Outcome(job)])
                     continue
                 try:
-                    connection = connection or connect_reader(self._path)
-                    outcome = Outcome(job, job.work(connection))
+                    outcome = Outcome(job, self._read(job.work))
                 except Exception as error:  # noqa: BLE001 - it belongs to the one who waits
                     outcome = Outcome(job, error=self._told(error))
                 self._post.answer([outcome])
 
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            self._connection = self._connection or connect_reader(self._path)
+            return work(self._connection)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+        # Of a journal that nobody has open, the first to look at it would need room on the full disk.
+        self._let_go()
+        with closing(connect_reader(self._path, alone=True)) as connection:
+            return work(connection)
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
     def _told(self, error: Exception) -> Exception:
         if not isinstance(error, sqlite3.Error | OSError) or isinstance(error, MassgenError):
             return error
-        told = explain(self._path.parent, error)
+        newer = self._connection is not None and is_newer(self._connection)
+        told = outdated(self._path.parent) if newer else explain(self._path.parent, error)
         told.__cause__ = error
         return told

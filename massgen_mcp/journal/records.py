@@ -92,6 +92,8 @@ class Owner:
     host: str
     started: float
     """When the process started, so that a reused pid is not taken for it."""
+    space: str = ""
+    """The pid namespace that `pid` means something in; empty where the system has none, or does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,10 @@ class RunRow:
     cancel_requested: str | None = None
     """The reason, once some process has asked the owner to stop."""
     cost_usd: float = 0.0
-    """US dollars of its replies so far, as far as prices are known; once it is finished, its total."""
+    """US dollars of its replies so far, as far as prices are known; once it is finished, its total.
+
+    The total has what was set aside for requests that were cut off, as a budget counts them.
+    """
     user: str = ""
     """Whose run it is, where several share a server; empty: the operator's own."""
     digest: str = ""
@@ -191,10 +196,16 @@ class Journal(Protocol):
         body: Mapping[str, Any],
         user: str = "",
         digest: str = "",
+        join: bool = False,
     ) -> RunLog:
         """Create a run of a user's: its row and its `RunStarted` record with `body`.
 
-        `digest` tells what was asked, for `same`; one without it is never found there.
+        `digest` tells what was asked, for `same`; one without it is never found there. With `join` of several
+        that begin the same at once, in any process, one succeeds.
+
+        Raises:
+            AlreadyAsked: with `join`: `same` has a run of that digest. Nothing was written.
+            JournalError: it could not be written, or there is such a run.
         """
         ...
 
@@ -267,7 +278,21 @@ class Journal(Protocol):
     async def spent(self, since: float, *, user: str | None = None) -> float:
         """US dollars of all runs begun since then (seconds since the epoch), whoever drove them.
 
-        With `user` of the runs of one user.
+        With what they lost by being stopped, and with what was noted for days, UTC, that had not ended by
+        then. With `user` of the runs of one user.
+        """
+        ...
+
+    async def note_spent(self, usd: float, *, user: str = "", at: float | None = None) -> None:
+        """Have `spent` count an amount of a run that is not kept here, and nothing else of that run.
+
+        Args:
+            usd: US dollars; nothing is kept of none.
+            user: whose run it was; empty: the operator's own.
+            at: when the run began; None: now. Kept is the day, UTC.
+
+        Raises:
+            JournalError: it could not be written.
         """
         ...
 

@@ -26,6 +26,8 @@ __all__ = [
     "headline",
     "left",
     "lost",
+    "lost_cost_of",
+    "midnight",
     "not_found",
     "over",
 ]
@@ -77,11 +79,27 @@ def ending(entries: Sequence[Entry]) -> RunState | None:
 
 def cost_of(kind: Kind, body: Mapping[str, Any]) -> float | None:
     """The US dollars a record adds to its run, or for `Finished` the run's total; None where it says none."""
-    usage: object = body.get("usage") if kind in {"CallReplied", "Finished"} else None
+    return _usd(body.get("usage")) if kind in {"CallReplied", "Finished"} else None
+
+
+def lost_cost_of(kind: Kind, body: Mapping[str, Any]) -> float:
+    """The US dollars that `Finished` says were set aside for requests that were cut off, beside its total."""
+    usage: object = body.get("usage") if kind == "Finished" else None
+    return (
+        _usd(cast("Mapping[str, object]", usage).get("lost") if isinstance(usage, Mapping) else None) or 0.0
+    )
+
+
+def _usd(usage: object) -> float | None:
     cost: object = cast("Mapping[str, object]", usage).get("cost_usd") if isinstance(usage, Mapping) else None
     if isinstance(cost, bool) or not isinstance(cost, int | float):
         return None
     return float(cost) if math.isfinite(cost) and cost >= 0 else None
+
+
+def midnight(at: float) -> float:
+    """When the day of that moment began, UTC."""
+    return at - at % DAY
 
 
 def already_there(run_id: str) -> JournalError:
@@ -96,7 +114,7 @@ def finished(run_id: str) -> JournalError:
 
 def not_found(run_id: str) -> RunNotFound:
     """Why a run can't be read."""
-    return RunNotFound(f"There is no run {run_id!r}. `massgen-mcp runs list` shows those there are.")
+    return RunNotFound(f"There is no run {run_id!r}. get_run without arguments lists those there are.")
 
 
 def left(run_id: str) -> JournalError:

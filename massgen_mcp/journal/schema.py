@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from massgen_mcp.errors import JournalError
+from massgen_mcp.journal.owner import is_gone, read_owner
 from massgen_mcp.journal.salvage import records_by_id
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "Migration",
     "connect_reader",
     "connect_writer",
+    "is_newer",
     "make_room",
     "migrate",
+    "read_version",
     "transaction",
 ]
 
@@ -111,16 +114,29 @@ MIGRATIONS: Sequence[Migration] = (
     CREATE INDEX runs_by_digest ON runs (digest) WHERE digest != ''
     """,
     records_by_id,
+    """
+    CREATE TABLE spendings (
+        day REAL NOT NULL,
+        user_name TEXT NOT NULL,
+        usd REAL NOT NULL,
+        PRIMARY KEY (day, user_name)
+    ) WITHOUT ROWID
+    """,
 )
 """In order; a file's version is how many of them it has seen. Never edited, only added to."""
 
+_BREAKING: frozenset[Migration] = frozenset({records_by_id})
+"""Those after which a process of an older version can write nothing any more."""
 
-def connect_writer(path: Path, *, max_pages: int | None = None) -> sqlite3.Connection:
+
+def connect_writer(
+    path: Path, *, max_pages: int | None = None, now: Callable[[], float] = time.time
+) -> sqlite3.Connection:
     """The one connection of a process that writes, with all migrations done. For one thread at a time.
 
     Raises:
         sqlite3.Error: the file can't be used.
-        JournalError: it was made by a newer version.
+        JournalError: it was made by a newer version, or an older one is at work in it.
     """
     connection = _connect(str(path), one_thread=False)
     try:
@@ -133,7 +149,7 @@ def connect_writer(path: Path, *, max_pages: int | None = None) -> sqlite3.Conne
         connection.execute("PRAGMA synchronous = NORMAL")
         if max_pages is not None:
             connection.execute(f"PRAGMA max_page_count = {max_pages}")
-        migrate(connection)
+        migrate(connection, now=now)
     except BaseException:
         connection.close()
         raise
@@ -158,10 +174,16 @@ def make_room(connection: sqlite3.Connection, size: int) -> None:
             connection.execute(f"PRAGMA cache_size = {pages}")
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads; damaged text is readable as far as it goes."""
+def connect_reader(path: Path, *, alone: bool = False) -> sqlite3.Connection:
+    """A connection that only reads; damaged text is readable as far as it goes.
+
+    With `alone` it shares nothing with other connections, so that it needs no room on the disk, and shuts
+    them out once it has read: for a moment, and where there can be no other.
+    """
     # Without `mode` a file that was removed would be made anew, empty.
     connection = _connect(f"{path.absolute().as_uri()}?mode=rw")
+    if alone:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA query_only = ON")
     connection.text_factory = _readable
     return connection
@@ -234,23 +256,31 @@ def _begin(connection: sqlite3.Connection, patience: float) -> None:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+def migrate(
+    connection: sqlite3.Connection,
+    migrations: Sequence[Migration] = MIGRATIONS,
+    *,
+    now: Callable[[], float] = time.time,
+) -> None:
     """Bring the file to the newest version, each step whole or not at all.
 
     Raises:
-        JournalError: the file is newer than this program.
+        JournalError: the file is newer than this program, or a process of an older version drives a run that
+            it could not go on with.
     """
-    while (version := _version(connection)) != len(migrations):
+    while (version := read_version(connection)) != len(migrations):
         if version > len(migrations):
             raise JournalError(
                 f"This journal has version {version}; this massgen-mcp knows up to {len(migrations)}. "
                 "Upgrade massgen-mcp, or set MASSGEN_MCP_STATE_DIR to another folder."
             )
         step = migrations[version]
+        if step in _BREAKING:
+            _refuse_at_work(connection, now())
         # Before the transaction: one that meets a damaged page can't be committed any more.
         text = step if isinstance(step, str) else step(connection)
         with transaction(connection):
-            if _version(connection) != version:
+            if read_version(connection) != version:
                 continue  # another process was faster
             for statement in text.split(";"):
                 connection.execute(statement)
@@ -258,6 +288,30 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MI
             connection.execute(f"PRAGMA user_version = {version + 1}")
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def _refuse_at_work(connection: sqlite3.Connection, now: float) -> None:
+    """Leave the file as it is while a run is driven: that is paid for, and we can wait until it is over."""
+    rows = connection.execute(
+        "SELECT run_id, pid, host, process_started, heartbeat FROM runs WHERE state = 'running'"
+    )
+    for run_id, *process, heartbeat in rows.fetchall():
+        driver = read_owner(*process)
+        if not is_gone(driver, heartbeat=heartbeat, now=now):
+            raise JournalError(
+                f"This journal is an older massgen-mcp's, and that is at work in it: process {driver.pid} on "
+                f"{driver.host} drives run {run_id}. It is upgraded once the run is over: try again then, or "
+                "close the windows of the older massgen-mcp first. Nothing was spent."
+            )
+
+
+def read_version(connection: sqlite3.Connection) -> int:
+    """How many migrations a file has seen."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
+
+
+def is_newer(connection: sqlite3.Connection) -> bool:
+    """Whether the file has been upgraded to what this program does not know; not if it can't be read."""
+    try:
+        return read_version(connection) > len(MIGRATIONS)
+    except sqlite3.Error:
+        return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from typing import Any
 import anyio
 
 from massgen_mcp.clock import Clock, SystemClock
-from massgen_mcp.errors import JournalError
-from massgen_mcp.journal import queries, rules
+from massgen_mcp.errors import AlreadyAsked, JournalError
+from massgen_mcp.journal import queries, rules, spendings
 from massgen_mcp.journal.codec import Redact, encode, untouched
-from massgen_mcp.journal.folder import FILE, prepare
+from massgen_mcp.journal.folder import FILE, is_full, prepare
 from massgen_mcp.journal.lease import take_over
 from massgen_mcp.journal.owner import this_process
 from massgen_mcp.journal.pen import SqliteRunLog
 from massgen_mcp.journal.reader import Reader
 from massgen_mcp.journal.records import Kind, Record, RunRow
-from massgen_mcp.journal.schema import connect_writer
+from massgen_mcp.journal.schema import MIGRATIONS, connect_writer, read_version
 from massgen_mcp.journal.watch import Watch
 from massgen_mcp.journal.writer import Writer
 
@@ -43,6 +43,8 @@ async def open_journal(
 ) -> SqliteJournal:
     """Open the journal of a state folder, making both where they are missing.
 
+    One on a full disk is opened all the same: it can be read, and written as soon as there is room.
+
     Args:
         folder: the state folder; private to its user.
         clock: where `at`, `started` and heartbeats come from.
@@ -57,25 +59,67 @@ async def open_journal(
     clock = clock or SystemClock()
 
     def connect() -> sqlite3.Connection:
-        return connect_writer(prepare(folder, mounts=mounts), max_pages=max_pages)
+        return connect_writer(prepare(folder, mounts=mounts), max_pages=max_pages, now=clock.now)
 
-    path, watch = folder / FILE, Watch(clock, redact)
-    writer = Writer(path, connect, watch)
-    await writer.start()
-    return SqliteJournal(path, writer=writer, watch=watch, clock=clock, redact=redact)
+    journal = SqliteJournal(folder / FILE, connect, clock=clock, redact=redact)
+    await journal.open()
+    return journal
 
 
 class SqliteJournal:
     """A `Journal` in one file. Belongs to the event loop it was opened on."""
 
-    def __init__(self, path: Path, *, writer: Writer, watch: Watch, clock: Clock, redact: Redact) -> None:
+    def __init__(
+        self, path: Path, connect: Callable[[], sqlite3.Connection], *, clock: Clock, redact: Redact
+    ) -> None:
         self.path = path
-        self._writer = writer
+        self._connect = connect
+        self._watch = Watch(clock, redact)
+        self._writer = Writer(path, connect, self._watch)
+        self._closed = False
+        self._full = False
+        """Whether the writer could not begin for want of room."""
+        self._beginning = anyio.Lock()
         self._reader = Reader(path)
-        self._watch = watch
         self._clock = clock
         self._redact = redact
         self._owner = this_process()
+
+    async def open(self) -> None:
+        """Begin to write, or at least to read, if only room is missing.
+
+        Raises:
+            JournalError: it can't be used.
+        """
+        try:
+            await self._writer.start()
+        except JournalError as error:
+            if not is_full(error.__cause__) or not await self._is_ours():
+                await self._reader.close()
+                raise
+            self._full = True
+
+    async def _is_ours(self) -> bool:
+        """Whether it can be read as it is: it was made before, and by this version."""
+        try:
+            return await self._reader.do(read_version) == len(MIGRATIONS)
+        except JournalError:
+            return False
+
+    async def _writing(self) -> Writer:
+        """The writer; a new one if there was no room for it, and the journal is not closed.
+
+        Raises:
+            JournalError: there is still none.
+        """
+        if not self._full:
+            return self._writer
+        async with self._beginning:
+            if self._full and not self._closed:
+                writer = Writer(self.path, self._connect, self._watch)
+                await writer.start()
+                self._writer, self._full = writer, False
+            return self._writer
 
     @property
     def transactions(self) -> int:
@@ -91,10 +135,14 @@ class SqliteJournal:
         body: Mapping[str, Any],
         user: str = "",
         digest: str = "",
+        join: bool = False,
     ) -> SqliteRunLog:
         """Create a run of a user's: its row and its `RunStarted` record with `body`.
 
+        With `join` of several that begin the same at once, in any process, one succeeds.
+
         Raises:
+            AlreadyAsked: with `join`: `same` has a run of that digest. Nothing was written.
             JournalError: it could not be written, or there is such a run.
         """
         draft = self._draft(run_id, "RunStarted", body)
@@ -102,6 +150,10 @@ class SqliteJournal:
 
         def insert(connection: sqlite3.Connection, lease: int) -> tuple[int, int]:
             self._refuse_removed()
+            if join:
+                row = queries.same(connection, digest, user=user, now=draft.at)
+                if row is not None:
+                    raise AlreadyAsked(row.run_id)
             return queries.insert_run(
                 connection,
                 draft,
@@ -113,7 +165,7 @@ class SqliteJournal:
                 digest=digest,
             )
 
-        log = self._pen(run_id)
+        log = await self._pen(run_id)
         await log.open(insert)
         return log
 
@@ -135,7 +187,7 @@ class SqliteJournal:
             self._refuse_removed()
             return take_over(connection, draft, owner=self._owner, lease=lease)
 
-        log = self._pen(run_id)
+        log = await self._pen(run_id)
         await log.open(take)
         return log
 
@@ -144,10 +196,9 @@ class SqliteJournal:
             run_id=run_id, at=float(self._clock.now()), kind=kind, text=encode(body, self._redact)
         )
 
-    def _pen(self, run_id: str) -> SqliteRunLog:
-        return SqliteRunLog(
-            run_id, writer=self._writer, watch=self._watch, clock=self._clock, redact=self._redact
-        )
+    async def _pen(self, run_id: str) -> SqliteRunLog:
+        writer = await self._writing()
+        return SqliteRunLog(run_id, writer=writer, watch=self._watch, clock=self._clock, redact=self._redact)
 
     def _refuse_removed(self) -> None:
         if not self.path.exists():
@@ -196,7 +247,7 @@ class SqliteJournal:
         Raises:
             RunNotFound: no such run.
         """
-        await self._writer.do(partial(queries.deliver, run_id=run_id))
+        await (await self._writing()).do(partial(queries.deliver, run_id=run_id))
 
     async def interrupted(
         self, *, since: float, limit: int = 100, user: str | None = None
@@ -211,8 +262,19 @@ class SqliteJournal:
         )
 
     async def spent(self, since: float, *, user: str | None = None) -> float:
-        """US dollars of all runs begun since then, whoever drove them."""
-        return await self._reader.do(partial(queries.spent, since=since, user=user))
+        """US dollars of all runs begun since then, whoever drove them, and what was noted for those days."""
+        return await self._reader.do(partial(spendings.spent, since=since, user=user))
+
+    async def note_spent(self, usd: float, *, user: str = "", at: float | None = None) -> None:
+        """Have `spent` count an amount of a run that is not kept here, and nothing else of that run.
+
+        Raises:
+            JournalError: it could not be written.
+        """
+        if usd > 0:
+            day = rules.midnight(float(self._clock.now()) if at is None else at)
+            note = partial(spendings.note_spent, usd=float(usd), user=user, day=day)
+            await (await self._writing()).do(note, durable=True)
 
     async def activities(self, run_id: str) -> Mapping[str, str]:
         """What each agent of a live run is doing now.
@@ -231,7 +293,7 @@ class SqliteJournal:
             RunNotFound: no such run.
         """
         ask = partial(queries.request_cancel, run_id=run_id, reason=self._redact(reason))
-        await self._writer.do(ask, done=lambda _: self._watch.look_again())
+        await (await self._writing()).do(ask, done=lambda _: self._watch.look_again())
 
     async def prune(self, *, older_than_days: float = 30.0) -> Sequence[str]:
         """Delete the runs that are over for longer than that, and give the space back.
@@ -244,10 +306,12 @@ class SqliteJournal:
         # One transaction each: other processes' records go between.
         found = await self._reader.do(partial(queries.expired, before=before, now=now))
         delete = partial(queries.delete_run, before=before, now=now)
-        deleted = [run for run in found if await self._writer.do(partial(delete, run_id=run))]
-        while await self._writer.do(partial(queries.release_pages, count=_PAGES), alone=True):
+        writer = await self._writing()
+        deleted = [run for run in found if await writer.do(partial(delete, run_id=run))]
+        await writer.do(partial(spendings.forget_spent, before=before, now=now))
+        while await writer.do(partial(queries.release_pages, count=_PAGES), alone=True):
             pass
-        await self._writer.empty_log()
+        await writer.empty_log()
         return deleted
 
     async def aclose(self) -> None:
@@ -256,6 +320,7 @@ class SqliteJournal:
         Raises:
             JournalError: what was acknowledged is safe, but the file could not be closed properly.
         """
+        self._closed = True
         with anyio.move_on_after(_CLOSING, shield=True):
             await self._reader.close()
             await self._writer.close()

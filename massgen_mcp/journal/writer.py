@@ -19,9 +19,9 @@ from typing import Literal, TypeVar
 
 from massgen_mcp.errors import JournalError, MassgenError
 from massgen_mcp.journal import lease
-from massgen_mcp.journal.folder import explain
+from massgen_mcp.journal.folder import explain, outdated
 from massgen_mcp.journal.jobs import Job, Outcome, Post
-from massgen_mcp.journal.schema import make_room, transaction
+from massgen_mcp.journal.schema import is_newer, make_room, transaction
 from massgen_mcp.journal.watch import PATIENCE, TICK, Watch
 
 __all__ = ["Writer"]
@@ -320,7 +320,8 @@ class Writer:
         if isinstance(error, MassgenError):
             return error
         if isinstance(error, sqlite3.Error | OSError):
-            told = explain(self._folder, error)
+            newer = self._connection is not None and is_newer(self._connection)
+            told = outdated(self._folder) if newer else explain(self._folder, error)
         else:
             told = JournalError(f"The journal's writer failed: {type(error).__name__}: {error}.")
         told.__cause__ = error

@@ -11,12 +11,16 @@ from massgen_mcp.journal import Journal, read_intact
 from massgen_mcp.runs.ask import Ask
 from massgen_mcp.runs.asked import Asked, Asking
 from massgen_mcp.runs.handle import RunHandle
+from massgen_mcp.runs.past import take_up_call
 from massgen_mcp.runs.session import FollowUp, follow_up
+from massgen_mcp.runs.users import User
 
 __all__ = ["Joining"]
 
 _ANSWERED = frozenset({"completed", "partial"})
 _UNFINISHED = frozenset({"running", "interrupted"})
+_CENT = 0.01
+"""US dollars worth mentioning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,23 @@ class Joining:
         if row is None or row.run_id in self.handles:  # which is known better here than there
             return None
         return Asked(run_id=row.run_id, attached=True)
+
+    async def left(self, digest: str, *, since: float, user: User | None) -> str:
+        """What to say of an interrupted run of the same question to who pays for another one; else empty.
+
+        Raises:
+            JournalError: the journal can't be read.
+        """
+        name = user.name if user else ""
+        rows = await (await self.journal()).interrupted(since=since, user=name or None)
+        found = next((row for row in rows[::-1] if row.digest == digest and row.user == name), None)
+        if found is None:
+            return ""
+        cost = f", after ${found.cost_usd:.2f}" if found.cost_usd >= _CENT else ""
+        return (
+            f"The same question was interrupted before{cost}, in run {found.run_id}. To go on with that one "
+            f"instead of paying for all of it again: {take_up_call(found.run_id)}"
+        )
 
     async def gone_on(self, ask: Ask, digests: Mapping[str, str]) -> Asked | None:
         """The run that is to be continued itself, where it is not over and nothing new is asked.

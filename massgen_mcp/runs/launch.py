@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 
 from massgen_mcp import __version__
+from massgen_mcp.errors import MassgenError
 from massgen_mcp.journal import Journal, MemoryJournal, Record, RunLog, RunRow
 from massgen_mcp.journal.summary import RESUMED
 from massgen_mcp.runs.ask import Ask
@@ -31,6 +32,8 @@ from massgen_mcp.runs.world import ResolvedTeam, World
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import EventLog, Ports, TeamRun, TeamSpec
 from massgen_mcp.team.spec import EarlierWork
+from massgen_mcp.workspace.beneath import PathRefused
+from massgen_mcp.workspace.kept_folder import KeptFolder
 
 __all__ = ["Admitted", "Launcher"]
 
@@ -67,7 +70,14 @@ class Launcher:
         return self._world.secrets
 
     async def begin(
-        self, ask: Ask, material: Material, digest: str, *, follow: FollowUp | None, admitted: Admitted
+        self,
+        ask: Ask,
+        material: Material,
+        digest: str,
+        *,
+        follow: FollowUp | None,
+        admitted: Admitted,
+        join: bool = False,
     ) -> RunHandle:
         """Put a question to a team that has not been asked it.
 
@@ -77,8 +87,10 @@ class Launcher:
             digest: what tells it from others.
             follow: the run that it goes on from.
             admitted: lets in what its user may spend.
+            join: whether a run of the same question, of any process, is to be told instead.
 
         Raises:
+            AlreadyAsked: with `join`: there is such a run by now; nothing was spent.
             ConfigError, RequestRefused: it can't be asked; nothing was spent.
             JournalError: there is nowhere to keep what will be paid for; nothing was spent.
         """
@@ -101,10 +113,18 @@ class Launcher:
         async with admitted(ask, team) as (ask_within, team_within):
             random = self._world.random()
             spec = new_spec(ask_within, team_within, random, seated.attached, follow)
-            return await self._launch(ask_within, spec, team_within, seated, random, digest)
+            return await self._launch(ask_within, spec, team_within, seated, random, digest, join=join)
 
     async def _launch(
-        self, ask: Ask, spec: TeamSpec, team: ResolvedTeam, seated: Seated, random: Random, digest: str
+        self,
+        ask: Ask,
+        spec: TeamSpec,
+        team: ResolvedTeam,
+        seated: Seated,
+        random: Random,
+        digest: str,
+        *,
+        join: bool,
     ) -> RunHandle:
         journal = await self._journal() if team.journalled else self._unkept()
         usual = _usual_seconds(await journal.rows(limit=50), team.name)
@@ -112,7 +132,14 @@ class Launcher:
         if team.journalled and self._world.state_dir is not None:
             await anyio.to_thread.run_sync(keep_given, self._world.state_dir, run_id, seated)
         body = opening_body(ask, spec, team)
-        log = await journal.begin(run_id, question=spec.question, team=team.name, body=body, digest=digest)
+        begin = partial(journal.begin, run_id, question=spec.question, team=team.name, body=body)
+        try:
+            log = await begin(digest=digest, join=join)
+        except MassgenError:
+            if self._world.state_dir is not None:
+                with suppress(PathRefused):
+                    await anyio.to_thread.run_sync(KeptFolder.remove, self._world.state_dir, run_id)
+            raise
         return self._handle(log, spec, team, journal, random=random, usual=usual, digest=digest)
 
     def _handle(

@@ -13,7 +13,16 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from massgen_mcp.errors import JournalError, MassgenError, ReplayRefused, RequestRefused, RunNotFound, RunOver, RunTaken
+from massgen_mcp.errors import (
+    AlreadyAsked,
+    JournalError,
+    MassgenError,
+    ReplayRefused,
+    RequestRefused,
+    RunNotFound,
+    RunOver,
+    RunTaken,
+)
 from massgen_mcp.journal import RESUMED, Journal, RunRow, read_intact, summarise
 from massgen_mcp.runs.admission import Admission, Books
 from massgen_mcp.runs.ask import Ask, digest_of
@@ -183,7 +192,15 @@ class Runs:
             if ask.continue_run:
                 follow = await self._joining.followed(ask.continue_run, self.secrets.redact)
             admitted = partial(self._admission.admitted, user=self._user, theirs=self._books)
-            handle = await self._launcher.begin(ask, material, digest, follow=follow, admitted=admitted)
+            left = await self._joining.left(digest, since=self._world.clock.now() - _DAY, user=self._user)
+            begin = partial(self._launcher.begin, ask, material, digest, follow=follow, admitted=admitted)
+            try:
+                handle = await begin(join=join)
+            except AlreadyAsked as error:
+                if error.run_id not in self._handles:
+                    return Asked(run_id=error.run_id, attached=True)
+                handle = await begin()  # that one is known better here: it is about to stop, or was answered
+            handle.warnings += [left] if left else []
         self._tasks.start_soon(self._retention.tidy)
         return Asked(run_id=handle.run_id, handle=handle)
 
@@ -194,7 +211,7 @@ class Runs:
         self._tasks.start_soon(self._drive, handle)
 
     async def _drive(self, handle: RunHandle) -> None:
-        await drive(handle, self._places)
+        await drive(handle, self._places, note=self._books.note)
         if handle.result is not None and handle.result.status == "interrupted":
             self._handles.pop(handle.run_id, None)  # its records say more than this process can
         self._forget()
@@ -228,7 +245,8 @@ class Runs:
     async def resume_interrupted(self) -> None:
         """Go on with all runs of the last day whose processes are gone, each within what its user may do now.
 
-        Where no users are served, theirs are left alone. One that can't go on stays as it is; the log says why.
+        Where no users are served, theirs are left alone. One that can't go on stays as it is; the log says
+        why.
         """
         try:
             rows = await (await self.journal()).interrupted(since=self._world.clock.now() - _DAY)
@@ -413,6 +431,9 @@ class Runs:
     async def aclose(self) -> None:
         """Let go of the journal. Runs still in motion show as interrupted."""
         if self._journal is not None:
+            for runs in (self, *self._views.values()):
+                for handle in runs._handles.values():  # noqa: SLF001 - of this class
+                    await runs._books.note(handle)  # noqa: SLF001 - of this class
             with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
                 await self._journal.aclose()
 

@@ -132,11 +132,16 @@ class UserJournal:
         body: Mapping[str, Any],
         user: str = "",
         digest: str = "",
+        join: bool = False,
     ) -> RunLog:
-        """Create a run of this user's, whatever `user` says."""
+        """Create a run of this user's, whatever `user` says.
+
+        Raises:
+            AlreadyAsked: with `join`: this user has a run of that digest that `same` gives.
+        """
         del user
         return await self._journal.begin(
-            run_id, question=question, team=team, body=body, user=self._user, digest=digest
+            run_id, question=question, team=team, body=body, user=self._user, digest=digest, join=join
         )
 
     async def take_over(self, run_id: str, *, body: Mapping[str, Any]) -> RunLog:
@@ -203,6 +208,11 @@ class UserJournal:
         """US dollars of this user's runs begun since then, whatever `user` says."""
         del user
         return await self._journal.spent(since, user=self._user)
+
+    async def note_spent(self, usd: float, *, user: str = "", at: float | None = None) -> None:
+        """Have `spent` count an amount of a run of this user's that is not kept, whatever `user` says."""
+        del user
+        await self._journal.note_spent(usd, user=self._user, at=at)
 
     async def activities(self, run_id: str) -> Mapping[str, str]:
         """What each agent of a live run is doing now.

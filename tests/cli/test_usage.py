@@ -136,6 +136,7 @@ def test_as_data(team: ScriptedTeam, terminal: Terminal) -> None:
             "output": 20,
             "cost_usd": 0.02,
             "unpriced": 0,
+            "lost_usd": 0.0,
         }
     ]
     assert (found["by"], found["days"], found["total"]["runs"]) == ("team", 1.0, 1)
@@ -146,6 +147,27 @@ def test_what_has_no_price_is_said_where_the_rest_has_one(terminal: Terminal) ->
     out = _out(terminal, team, "usage")
     assert out.splitlines()[1].split() == ["openai", "1", "2", "2", "0", "$0.25+"]
     assert out.splitlines()[-1] == "+: 1 requests have no known price."
+
+
+def test_what_was_set_aside_for_requests_that_were_cut_off_is_told_apart(terminal: Terminal) -> None:
+    journal = MemoryJournal()
+
+    async def fill() -> float:
+        for run_id in ("r1", "r2"):
+            log = await journal.begin(run_id, question="q", team="fast", body={})
+            usage = {"requests": 2, "cost_usd": 0.25, "lost": {"requests": 1, "cost_usd": 0.5}}
+            await log.append("Finished", {"status": "cancelled", "usage": usage})
+        return await journal.spent(0.0)
+
+    assert anyio.run(fill) == 1.5
+    team = ScriptedTeam({}, journal=journal)
+    out = _out(terminal, team, "usage", "--by", "team").splitlines()
+    assert out[1].split()[-1] == "$0.50"
+    assert " ".join(out[2:]).startswith("$1.00 more were set aside for requests that were cut off.")
+    found = json.loads(_out(terminal, team, "usage", "--by", "team", "--json"))
+    assert [found["rows"][0]["lost_usd"], found["total"]["lost_usd"]] == [1.0, 1.0]
+    found = json.loads(_out(terminal, team, "usage", "--json"))
+    assert [row.get("lost_usd") for row in found["rows"]] == [None] * len(found["rows"])
 
 
 def test_without_runs_it_says_so(terminal: Terminal) -> None:

@@ -9,12 +9,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
+from massgen_mcp.clock import SystemClock
 from massgen_mcp.errors import JournalError
 from massgen_mcp.journal import RunLog, open_journal
+from massgen_mcp.runs.retention import prune
 
 
 def mount(*words: str) -> None:
@@ -43,11 +46,38 @@ async def main(folder: Path) -> None:
     mount("-o", "remount,size=8m", str(folder))
     await log.append("CallReplied", {"after": True})
     found["goes on"] = (await journal.read("new"))[-1].body == {"after": True}
+    await log.append("Finished", {"status": "completed"})
     await journal.aclose()
+    found |= await full(folder, state)
     mount("-o", "remount,ro", str(folder))
     found["read-only"] = await _try(open_journal(state))
     found["new, read-only"] = await _try(open_journal(folder / "other"))
     sys.stdout.write(json.dumps(found))
+
+
+async def full(folder: Path, state: Path) -> dict[str, object]:
+    """A disk without a byte left, on which nobody has the journal open: it is read, and old runs go."""
+    kept = state / "runs" / "new"
+    kept.mkdir(parents=True)
+    found: dict[str, object] = {}
+    with (kept / "big").open("wb") as file, suppress(OSError):
+        while True:
+            file.write(bytes(100_000))
+            file.flush()
+    with (folder / "rest").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(512))
+    found["no new one"] = await _try(open_journal(folder / "new"))
+    journal = await open_journal(state)
+    found["read when full"] = [(row.run_id, row.state) for row in await journal.rows()]
+    found["records when full"] = len(await journal.read("new")) > 1
+    found["begun when full"] = await _try(journal.begin("r2", question="q", team="t", body={}))
+    now = SystemClock().now() + 1
+    found["pruned when full"] = list(await prune(journal, state, 0.0, now=now))
+    found["begun after that"] = (await journal.begin("r3", question="q", team="t", body={})).run_id
+    await journal.aclose()
+    found["begun when closed"] = await _try(journal.begin("r4", question="q", team="t", body={}))
+    return found
 
 
 async def _try(work: Awaitable[object]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import anyio
 import pytest
 
-from massgen_mcp.errors import JournalError, RunNotFound, RunOver, RunTaken
+from massgen_mcp.errors import AlreadyAsked, JournalError, RunNotFound, RunOver, RunTaken
 from massgen_mcp.journal import Entry, Journal, Kind, MemoryJournal, Record, RunLog, RunRow, open_journal
 from massgen_mcp.secrets import Secrets
 
@@ -171,6 +171,50 @@ async def test_a_total_that_is_not_known_leaves_the_sum_of_the_replies(journal: 
     await log.append("CallReplied", {"usage": {"cost_usd": 0.25}})
     await log.append("Finished", {"status": "completed", "usage": {"cost_usd": None}})
     assert (await journal.row("r1")).cost_usd == 0.25
+
+
+@pytest.mark.parametrize(("cost", "whole"), [(0.5, 0.75), (None, 0.35)])
+async def test_what_was_cut_off_counts_as_spent_beside_the_total(
+    journal: Journal, cost: float | None, whole: float
+) -> None:
+    log = await begin(journal)
+    await log.append("CallReplied", {"usage": {"cost_usd": 0.1}})
+    lost = {"requests": 1, "tokens": 500, "cost_usd": 0.25}
+    await log.append("Finished", {"status": "cancelled", "usage": {"cost_usd": cost, "lost": lost}})
+    assert (await journal.row("r1")).cost_usd == pytest.approx(whole)
+    assert await journal.spent(0.0) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("lost", [None, {}, {"requests": 1}, {"cost_usd": "much"}, 0.25])
+async def test_nothing_is_added_where_it_is_not_said_what_was_cut_off(journal: Journal, lost: Any) -> None:
+    log = await begin(journal)
+    await log.append("Finished", {"status": "cancelled", "usage": {"cost_usd": 0.5, "lost": lost}})
+    assert await journal.spent(0.0) == 0.5
+
+
+async def test_amounts_of_runs_that_are_not_kept_are_counted_by_day_and_user(
+    journal: Journal, clock: MovingClock
+) -> None:
+    midnight = clock.time - clock.time % DAY
+    clock.time = midnight + 100
+    await journal.note_spent(0.25)
+    await journal.note_spent(0.5, user="anna", at=midnight - 1)
+    clock.time += 100
+    await journal.note_spent(0.25, user="anna")
+    await journal.note_spent(0.5, user="anna")
+    await journal.note_spent(0.0, user="bert")
+    log = await begin(journal)
+    await log.append("CallReplied", {"usage": {"cost_usd": 2.0}})
+
+    assert await journal.spent(midnight) == 3.0
+    assert await journal.spent(midnight, user="anna") == 0.75
+    assert await journal.spent(midnight, user="") == 2.25
+    assert await journal.spent(midnight, user="bert") == 0
+    assert await journal.spent(midnight - 1, user="anna") == 1.25
+    assert await journal.spent(midnight + DAY) == 0
+    await journal.prune(older_than_days=0)
+    assert await journal.spent(midnight, user="anna") == 0.75
+    assert [row.run_id for row in await journal.rows()] == ["r1"]
 
 
 async def test_what_was_spent_since_a_moment_is_that_of_the_runs_begun_since(
@@ -622,6 +666,41 @@ async def test_an_interrupted_run_serves_nobody_until_it_is_driven_again(journal
     assert await same(journal) == "r1"
     await log.append("Finished", {"status": "completed"})
     assert await same(journal) == "r1"
+
+
+async def test_of_several_that_ask_the_same_at_once_one_begins_and_the_others_hear_of_it(
+    journal: Journal,
+) -> None:
+    began: list[str] = []
+    heard: list[str] = []
+
+    async def join(run_id: str, digest: str = "#1", user: str = "") -> None:
+        try:
+            await journal.begin(
+                run_id, question="?", team="fast", body={}, digest=digest, user=user, join=True
+            )
+        except AlreadyAsked as error:
+            heard.append(error.run_id)
+        else:
+            began.append(run_id)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(5):
+            tasks.start_soon(join, f"r{number}")
+    assert len(began) == 1
+    assert heard == began * 4
+    assert [row.run_id for row in await journal.rows()] == began
+    await join("another", digest="#2")
+    await join("of anna", user="anna")
+    await join("no digest", digest="")
+    await join("none either", digest="")
+    assert began[1:] == ["another", "of anna", "no digest", "none either"]
+    # Who wants a run of their own has one, and one that is to stop serves nobody.
+    await ask(journal, "own")
+    for run_id in (began[0], "own"):
+        await journal.request_cancel(run_id, "enough")
+    await join("after")
+    assert began[-1] == "after"
 
 
 async def test_a_run_of_another_user_serves_nobody_else(journal: Journal) -> None:

@@ -49,6 +49,21 @@ def test_a_journal_goes_on_once_there_is_room_again(seen: dict[str, Any]) -> Non
     assert seen["goes on"]
 
 
+def test_a_journal_on_a_disk_without_a_byte_left_is_read_and_pruned(seen: dict[str, Any]) -> None:
+    assert seen["read when full"] == [["new", "completed"]]
+    assert seen["records when full"]
+    assert seen["pruned when full"] == ["new"]
+    assert seen["begun after that"] == "r3"
+    assert "closed" in seen["begun when closed"]
+
+
+@pytest.mark.parametrize("which", ["why", "begun when full", "no new one"])
+def test_who_has_no_room_is_told_how_to_make_some(seen: dict[str, Any], which: str) -> None:
+    assert "can't be used: the disk is full" in seen[which]
+    assert "`massgen-mcp runs prune" in seen[which]
+    assert "journal: off" not in seen[which]
+
+
 @pytest.mark.parametrize("which", ["read-only", "new, read-only"])
 def test_a_read_only_disk_is_refused_with_the_remedy(seen: dict[str, Any], which: str) -> None:
     assert "can't be used: the disk is read-only" in seen[which]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -22,6 +23,7 @@ from massgen_mcp.journal import (
     Entry,
     RecordDamaged,
     RunLog,
+    RunRow,
     SqliteJournal,
     export_jsonl,
     lease,
@@ -32,6 +34,8 @@ from massgen_mcp.journal import (
 from massgen_mcp.journal.check import check_journal
 from massgen_mcp.journal.codec import checksum, untouched
 from massgen_mcp.journal.folder import prepare
+from massgen_mcp.journal.owner import this_process
+from massgen_mcp.journal.reader import Reader
 from massgen_mcp.journal.schema import MIGRATIONS, connect_writer, migrate
 from massgen_mcp.journal.watch import Watch
 from massgen_mcp.journal.writer import Writer
@@ -408,6 +412,83 @@ async def test_a_finish_that_did_not_fit_may_be_tried_again(folder: Path) -> Non
         assert (await journal.row("r1")).state == "completed"
 
 
+class Disk:
+    """Connections to a journal on a disk that is full until there is room."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.room = False
+        self.tried = 0
+
+    def connect(self) -> sqlite3.Connection:
+        self.tried += 1
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return connect_writer(self.folder / "journal.db")
+
+    def journal(self) -> SqliteJournal:
+        return SqliteJournal(self.folder / "journal.db", self.connect, clock=SystemClock(), redact=untouched)
+
+
+async def test_a_journal_on_a_full_disk_is_read_and_written_once_there_is_room(folder: Path) -> None:
+    await write_ten(folder)
+    disk = Disk(folder)
+    journal = disk.journal()
+    await journal.open()
+    assert [row.run_id for row in await journal.rows()] == ["r1"]
+    with pytest.raises(JournalError, match=r"the disk is full.*runs prune"):
+        await begin(journal, "r2")
+    disk.room = True
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(begin, journal, "r2")
+        tasks.start_soon(begin, journal, "r3")
+    assert disk.tried == 3
+    await journal.aclose()
+    assert sorted([row.run_id for row in await rows(folder)]) == ["r1", "r2", "r3"]
+
+
+async def test_a_journal_on_a_full_disk_is_closed_as_any_other(folder: Path) -> None:
+    await write_ten(folder)
+    disk = Disk(folder)
+    journal = disk.journal()
+    await journal.open()
+    await journal.aclose()
+    disk.room = True
+    with pytest.raises(JournalError, match="closed"):
+        await begin(journal, "r2")
+
+
+@pytest.mark.parametrize("there", ["nothing", "an older version"])
+async def test_what_can_not_be_read_as_it_is_is_not_opened_on_a_full_disk(folder: Path, there: str) -> None:
+    if there == "nothing":
+        await anyio.Path(folder).mkdir()
+    else:
+        await older(folder, records=5)
+    with pytest.raises(JournalError, match=r"the disk is full.*runs prune"):
+        await Disk(folder).journal().open()
+
+
+async def test_reading_takes_no_room_where_there_is_none(folder: Path) -> None:
+    await write_ten(folder)
+    reader = Reader(folder / "journal.db")
+    modes: list[str] = []
+
+    def look(connection: sqlite3.Connection) -> int:
+        modes.append(connection.execute("PRAGMA locking_mode").fetchone()[0])
+        if modes[-1] == "normal":
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+            raise error
+        found: int = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+        return found
+
+    assert [await reader.do(look), await reader.do(look)] == [1, 1]
+    assert modes == ["normal", "exclusive"] * 2
+    with closing(raw(folder)) as other:  # which is not shut out
+        other.execute("UPDATE runs SET team = 'other'")
+    await reader.close()
+
+
 async def test_a_journal_that_stays_locked_is_closed_within_a_second_and_says_so(folder: Path) -> None:
     journal = await open_journal(folder)
     await begin(journal)
@@ -438,6 +519,11 @@ async def test_a_journal_of_a_newer_version_is_left_alone(folder: Path) -> None:
 
 
 # Damage.
+
+
+async def rows(folder: Path) -> Sequence[RunRow]:
+    async with opened(folder) as journal:
+        return await journal.rows()
 
 
 async def write_ten(folder: Path) -> None:
@@ -788,7 +874,7 @@ async def test_records_of_version_4_are_all_there_afterwards(folder: Path) -> No
         tables = [
             name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
         ]
-        assert sorted(tables) == ["activity", "records", "runs"]
+        assert sorted(tables) == ["activity", "records", "runs", "spendings"]
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
@@ -818,6 +904,51 @@ async def test_what_a_process_of_an_older_version_writes_is_refused(folder: Path
                 "VALUES (1, 2, 1, 5.5, 'Notice', NULL, NULL, '{}', 1)"
             )
         assert len(await journal.read("r1")) == 1
+
+
+async def test_a_process_whose_journal_was_upgraded_under_it_says_so(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        with closing(raw(folder)) as newer:
+            for table in ("runs", "records"):
+                newer.execute(
+                    f"CREATE TRIGGER no_{table} BEFORE INSERT ON {table} "
+                    "BEGIN SELECT RAISE(ABORT, 'CHECK constraint failed'); END"
+                )
+            with pytest.raises(JournalError, match=r"CHECK constraint failed.*local disk"):
+                await log.append("Notice", {})
+            newer.execute("PRAGMA user_version = 99")
+            for kind in ("Notice", "CallReplied"):
+                with pytest.raises(JournalError, match=r"newer massgen-mcp has upgraded.*Restart") as caught:
+                    await log.append(kind, {})
+                assert "MASSGEN_MCP_STATE_DIR" not in str(caught.value)
+            with pytest.raises(JournalError, match="newer massgen-mcp has upgraded"):
+                await begin(journal, "r2")
+            newer.execute("DROP TABLE activity")
+            with pytest.raises(JournalError, match="newer massgen-mcp has upgraded"):
+                await journal.activities("r1")
+
+
+async def test_a_journal_in_which_an_older_version_drives_a_run_is_not_upgraded_before_that_is_over(
+    folder: Path,
+) -> None:
+    await older(folder, records=10)
+    driver = this_process()
+    with closing(raw(folder)) as connection:
+        connection.execute(
+            "UPDATE runs SET pid = ?, host = ?, process_started = ?, heartbeat = ?, state = 'running' "
+            "WHERE run_id = 'dead'",
+            (driver.pid, driver.host, driver.started, SystemClock().now()),
+        )
+        words = (
+            rf"process {driver.pid} on {driver.host} drives run dead.*try again then, or close the windows"
+        )
+        with pytest.raises(JournalError, match=words):
+            await open_journal(folder)
+        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+        connection.execute("UPDATE runs SET state = 'interrupted' WHERE run_id = 'dead'")
+    async with opened(folder) as journal:
+        assert len(await journal.read("dead")) == 10
 
 
 @pytest.mark.parametrize(

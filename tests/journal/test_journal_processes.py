@@ -19,7 +19,7 @@ import pytest
 
 from massgen_mcp.errors import RunTaken
 from massgen_mcp.journal import Owner, SqliteJournal, open_journal
-from massgen_mcp.journal.owner import is_gone, this_process
+from massgen_mcp.journal.owner import is_gone, place_of, read_owner, this_process
 
 pytestmark = pytest.mark.anyio
 
@@ -246,7 +246,23 @@ async def test_the_same_question_finds_the_run_of_another_process(folder: Path, 
 def dead_process() -> Owner:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
-    return Owner(pid=process.pid, host=socket.gethostname(), started=1.0)
+    return replace(this_process(), pid=process.pid, started=1.0)
+
+
+def system(folder: Path, *, space: str = "pid:[7]", ours: bool = True, **started: int) -> dict[str, Any]:
+    """A system's list of processes, by when they started, as this process sees it from its namespace."""
+    for name, ticks in {"self": 100, **started}.items():
+        place = folder / (str(os.getpid()) if name == "self" else name.removeprefix("p"))
+        place.mkdir(parents=True)
+        (place / "stat").write_text(f"1 (a ) b) S {'0 ' * 18}{ticks} 0\n", "utf-8")
+    (folder / "self").symlink_to(str(os.getpid()))
+    (folder / "self" / "ns").mkdir()
+    (folder / "self" / "ns" / "pid").symlink_to(space)
+    if not ours:  # we have another number there
+        (folder / "self").unlink()
+        (folder / str(os.getpid())).rename(folder / "99999999")
+        (folder / "self").symlink_to("99999999")
+    return {"proc": folder}
 
 
 def gone(owner: Owner, *, silent_for: float = 0.0, **system: Any) -> bool:
@@ -261,7 +277,84 @@ def test_this_process_is_there_however_long_it_was_silent() -> None:
 
 def test_a_dead_process_is_gone_at_once(tmp_path: Path) -> None:
     assert gone(dead_process())
-    assert gone(dead_process(), proc=tmp_path)
+    assert gone(replace(dead_process(), space=""), proc=tmp_path)
+
+
+HERE = Owner(pid=5, host=socket.gethostname(), started=3.0, space="pid:[7]")
+
+
+def test_a_process_is_told_with_its_pid_namespace(tmp_path: Path) -> None:
+    owner = this_process(**system(tmp_path, ours=False))
+    assert owner == Owner(pid=os.getpid(), host=socket.gethostname(), started=1.0, space="pid:[7]")
+    assert place_of(owner) == f"{socket.gethostname()} pid:[7]"
+    assert read_owner(owner.pid, place_of(owner), owner.started) == owner
+    assert place_of(read_owner(1, "elsewhere")) == "elsewhere"
+
+
+def test_in_one_pid_namespace_the_system_is_asked(tmp_path: Path) -> None:
+    seen = system(tmp_path, p5=300)
+    assert not gone(HERE, silent_for=10_000, **seen)
+    assert gone(replace(HERE, started=4.0), **seen)
+    assert gone(replace(HERE, pid=6), **seen)
+
+
+def test_the_heartbeat_decides_about_another_pid_namespace_of_this_host(tmp_path: Path) -> None:
+    seen = system(tmp_path, p5=300)
+    for owner in (replace(HERE, space="pid:[8]"), replace(HERE, space="pid:[8]", pid=6)):
+        assert not gone(owner, silent_for=29, **seen)
+        assert gone(owner, silent_for=31, **seen)
+
+
+def test_an_owner_without_a_namespace_lives_if_its_start_fits_or_its_heart_beats(tmp_path: Path) -> None:
+    seen = system(tmp_path, p5=300)
+    older = replace(HERE, space="")
+    assert not gone(older, silent_for=10_000, **seen)
+    for owner in (replace(older, started=4.0), replace(older, pid=6)):
+        assert not gone(owner, silent_for=29, **seen)
+        assert gone(owner, silent_for=31, **seen)
+
+
+def test_a_list_of_processes_of_another_namespace_is_not_believed(tmp_path: Path) -> None:
+    seen = system(tmp_path, ours=False, p5=300)
+    me = this_process(**seen)
+    assert not gone(me, silent_for=29, **seen)
+    assert gone(me, silent_for=31, **seen)
+    assert gone(replace(dead_process(), space="pid:[7]"), **seen)
+    older = replace(HERE, space="")
+    assert not gone(older, silent_for=29, **seen)
+    assert gone(older, silent_for=31, **seen)
+
+
+def _apart(*words: str) -> list[str] | None:
+    """A command in a pid namespace of its own; None where that can't be made."""
+    for how in (["--pid"], ["--user", "--map-root-user", "--pid"]):
+        command = ["unshare", *how, "--fork", "--mount-proc", "--kill-child"]
+        try:
+            if subprocess.run([*command, "true"], check=False, capture_output=True).returncode == 0:  # noqa: S603 - words of ours
+                return [*command, *words]
+        except OSError:
+            return None
+    return None
+
+
+async def test_a_run_is_not_taken_from_a_process_that_lives_in_another_pid_namespace(
+    folder: Path, drive: Drive
+) -> None:
+    async with opened(folder) as journal:
+        await journal.begin("mine", question="?", team="test", body={})
+        other = _apart(
+            sys.executable, str(Path(__file__).with_name("driver.py")), "take", str(folder), "mine"
+        )
+        if other is not None:
+            environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+            done = await anyio.run_process(other, input=b"\n\n", env=environ, stderr=None)
+            assert done.stdout.decode().split() == ["ready", "RunTaken"]
+        row = await journal.row("mine")
+        assert (row.state, row.owner) == ("running", this_process())
+    async with drive("take", "mine") as again:  # it was let go of
+        await again.line()
+        await again.tell()
+        assert await again.line() == "taken"
 
 
 def test_where_the_system_does_not_say_when_a_process_started_nothing_is_made_up(tmp_path: Path) -> None:

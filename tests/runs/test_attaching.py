@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -390,3 +392,24 @@ def test_a_real_process_joins_anothers_run_and_takes_it_up_when_that_one_is_kill
         found = other.reply(2)["result"]["structuredContent"]
     assert (found["run_id"], found["status"], found["answer"]) == (first["run_id"], "completed", "4")
     assert "Traceback" not in other.errors
+
+
+async def test_who_asks_again_what_was_interrupted_hears_of_the_run_that_can_be_taken_up(tmp_path: Path):
+    run_ids: list[str] = []
+    team = scripted_team(a=["answer: 4"], b=[After(anyio.Event(), "answer: 4")])
+    team.journal = await open_journal(tmp_path)
+    async with anyio.create_task_group() as tasks, team(tasks) as runs:
+        run_ids.append((await runs.start(Ask(question="q"))).run_id)
+        await team.answering.wait()
+        tasks.cancel_scope.cancel()
+    again = replace(scripted_team(a=["answer: 4"], b=["answer: 4"]), _seeds=itertools.count(9))
+    again.journal = await open_journal(tmp_path)
+    warnings: list[str] = []
+    async with anyio.create_task_group() as tasks, again(tasks) as runs:
+        handle = (await runs.ask(Ask(question="q"))).handle
+        assert handle is not None
+        warnings += (await handle.wait()).warnings
+        run_ids.append(handle.run_id)
+    first, second = run_ids
+    assert first != second
+    assert f'ask_team(question="", continue_run="{first}")' in " ".join(warnings)
