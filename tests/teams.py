@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -37,7 +37,7 @@ from massgen_mcp.engine import Settings
 from massgen_mcp.errors import BackendError, RequestRefused
 from massgen_mcp.journal import Journal, MemoryJournal
 from massgen_mcp.messages import Delta, Reply, Request, TextDelta, ToolCall
-from massgen_mcp.runs import Allowance, Ask, ResolvedTeam, Runs, World
+from massgen_mcp.runs import Allowance, Ask, ResolvedTeam, Runs, User, World
 from massgen_mcp.runs.settings import OnDisconnect
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec, TeamSpec
@@ -83,6 +83,8 @@ class ScriptedTeam:
     """Set when the first request has come."""
     runs: Runs | None = None
     """The runs of the server that has opened this team."""
+    users: Callable[[str], User | None] | None = None
+    """A user by name, for runs that are taken up again."""
     opened: int = 0
     _seeds: Iterator[int] = field(default_factory=itertools.count)
 

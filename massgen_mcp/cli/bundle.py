@@ -10,58 +10,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import anyio
 import anyio.to_thread
 
+from massgen_mcp.cli.bare import without_texts
 from massgen_mcp.cli.findings import Finding, version_of
 from massgen_mcp.errors import RequestRefused, RunNotFound
 from massgen_mcp.journal import Record, read_intact
 from massgen_mcp.journal.check import Health
 from massgen_mcp.runs import Runs
 
-__all__ = ["Bundle", "without_texts", "write_bundle"]
+__all__ = ["Bundle", "write_bundle"]
 
 _LOG_LINES = 200
 _LOG_BYTES = 256 * 1024
 _OURS = "MASSGEN_MCP_"
 _SHOWN = re.compile(r"MASSGEN_MCP_(MAX_\w+|KEEP_DAYS|LOG|DEPTH)")
 """Settings whose values are numbers or levels."""
-_KEPT = frozenset(
-    {
-        "agent",
-        "answer_id",
-        "backend",
-        "cost_source",
-        "error_kind",
-        "event",
-        "finish",
-        "how",
-        "id",
-        "kind",
-        "label",
-        "model",
-        "name",
-        "prompts",
-        "rule",
-        "run_id",
-        "severity",
-        "snapshot",
-        "state",
-        "status",
-        "stopped_by",
-        "strategy",
-        "team",
-        "type",
-        "version",
-        "winner",
-    }
-)
-"""Keys whose texts are names, kinds and states: what a run's course is told by."""
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_SHORT = 120
 _README = """What is in this file, made by `massgen-mcp doctor --bundle`:
 
 doctor.json     what the doctor found: versions, paths, programs, which keys are set (never what they are)
@@ -74,7 +42,10 @@ log.txt         the end of a log, where one was named
 Keys and other secrets known to massgen-mcp are replaced by their names, and your home folder by ~.
 Names of teams, agents, models and tools are in it. Look through it before you send it to anybody.
 """
-_WITH, _WITHOUT = "with questions, answers and errors", "its texts replaced by their lengths"
+_WITH, _WITHOUT = (
+    "with questions, answers and errors",
+    "its texts replaced by their lengths, and so what calls and files are named",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,25 +169,9 @@ def _line(record: Record, *, with_texts: bool) -> str:
         "kind": record.kind,
         "turn": record.turn,
         "call": record.call,
-        "body": body if with_texts else without_texts(body),
+        "body": body if with_texts else without_texts(record.kind, body),
     }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-
-
-def without_texts(value: Any, key: str = "") -> Any:
-    """A JSON value with its form, numbers, names and states; every other text as `<12 characters>`."""
-    if isinstance(value, str):
-        named = key in _KEPT and len(value) <= _SHORT and "\n" not in value
-        return value if named or not value else f"<{len(value)} characters>"
-    if isinstance(value, Mapping):
-        items = cast("Mapping[str, Any]", value).items()
-        return {
-            name if _NAME.fullmatch(name) else f"<{number}>": without_texts(item, name)
-            for number, (name, item) in enumerate(items)
-        }
-    if isinstance(value, list | tuple):
-        return [without_texts(item, key) for item in cast("Sequence[Any]", value)]
-    return value
 
 
 def _end_of(log: Path) -> str:

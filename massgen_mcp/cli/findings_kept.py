@@ -44,6 +44,14 @@ def settings_found(settings: Settings) -> Iterator[Finding]:
         f"{limits.seconds:g} s; at once {settings.max_runs} runs, {settings.max_agents} agents{memory}; runs "
         f"are kept {days}",
     )
+    for folder in settings.config_dirs:
+        if not folder.is_dir():
+            yield Finding(
+                name="settings",
+                level="note",
+                text=f"{folder}, where team files are to lie, is no folder: no team is found there",
+                remedy="Make it, or correct MASSGEN_MCP_CONFIG_DIRS or --config-dir.",
+            )
     for problem in (*settings.problems, settings.too_deep):
         if problem:
             yield Finding(name="settings", level="problem", text=problem, remedy="Mend or unset it.")

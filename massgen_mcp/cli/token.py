@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.text import Text
@@ -13,10 +13,17 @@ from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.streams import say, say_json
 from massgen_mcp.cli.tables import show_table, table
 from massgen_mcp.cli.world import MakeRuns
+from massgen_mcp.config.search import default_search, find_team
+from massgen_mcp.errors import RequestRefused
 from massgen_mcp.runs.settings import read_settings
 from massgen_mcp.server.http.tokens import FILE, Token, add_token, read_tokens, revoke_token
 
 __all__ = ["default_file", "run"]
+
+_UNKNOWN = (
+    "Warning: no team file found from here for {teams}. A server that finds none either refuses such "
+    "questions; where its files lie: MASSGEN_MCP_CONFIG_DIRS, or `serve --config-dir`."
+)
 
 
 def default_file(environ: Mapping[str, str]) -> Path:
@@ -38,12 +45,32 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
             token = add_token(path, args.name, teams=args.teams, usd_per_day=args.usd_per_day, runs=args.runs)
             say(sys.stdout, token)
             say(sys.stderr, f"This is shown once; {path} keeps its hash. Give it to {args.name}.")
+            if unknown := _unknown(args.teams, environ):
+                say(sys.stderr, _UNKNOWN.format(teams=", ".join(unknown)))
         case "list":
             _list(read_tokens(path) if path.exists() else (), args, environ)
         case _:
             revoke_token(path, args.name)
             say(sys.stderr, f"The token of {args.name} opens nothing any more. Runs under way go on.")
     return ExitCode.ANSWER
+
+
+def _unknown(teams: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """Those that a server started with these variables would not find."""
+    settings = read_settings(environ)
+    search = default_search(
+        operator=settings.config_dirs,
+        home=Path.home(),
+        working_folder=Path.cwd(),
+        state=settings.state_dir,
+    )
+    found: list[str] = []
+    for team in teams:
+        try:
+            find_team(team, search)
+        except RequestRefused:
+            found.append(team)
+    return found
 
 
 def _list(tokens: tuple[Token, ...], args: Namespace, environ: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ __all__ = ["for_a_person"]
 
 _RUN = r"(?P<run>[\w.-]+)"
 _WORDS = (
+    (r"get_run without arguments lists those there are", r"`massgen-mcp runs list` shows those there are"),
     (r"Call list_backends for what is ready", r"`massgen-mcp backends` says what is ready"),
     (
         rf"(?P<start>Run {_RUN} is driven by .*?); wait for it with get_run, or stop it with cancel_run\.",
@@ -25,7 +26,7 @@ _WORDS = (
         r"\g<start>. `massgen-mcp runs show \g<run>` shows its result.",
     ),
     (
-        rf'ask_team\(question="", continue_run="{_RUN}"\), or in a terminal `[^`]*`',
+        rf'ask_team\(question="", continue_run="{_RUN}"\)(?:, or in a terminal `[^`]*`)?',
         r"`massgen-mcp runs resume \g<run>`",
     ),
     (

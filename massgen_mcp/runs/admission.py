@@ -6,6 +6,7 @@ spent, whichever process drives it.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
@@ -27,10 +28,13 @@ from massgen_mcp.runs.world import ResolvedTeam
 
 __all__ = ["Admission", "Books"]
 
+_logger = logging.getLogger(__name__)
+
 _DAY = 86_400.0
 _LONGEST_RUN = 2 * _DAY
 """No live run is looked for behind one that began earlier."""
 _PAGE = 200
+_NOTE_SECONDS = 5.0
 _LOCK = "admission.lock"
 _PATIENCE_SECONDS = 10.0
 _AGAIN_SECONDS = 0.02
@@ -51,16 +55,31 @@ class Books:
         return [handle for handle in self.handles() if handle.result is None]
 
     async def spent_today(self) -> float:
-        """US dollars of the runs that began today, UTC: those kept, and those of this process that are not.
+        """US dollars of the runs that began today, UTC, in motion or over, kept or not.
 
         Raises:
             JournalError: the journal can't be read.
         """
         now = self.clock.now()
         journal = await self.journal()
-        journals = [handle.journal for handle in self.handles()]
+        journals = [handle.journal for handle in self.handles() if not handle.noted]
         unkept = [place for place in journals if isinstance(place, MemoryJournal) and place is not journal]
         return round(sum([await place.spent(now - now % _DAY) for place in (journal, *unkept)]), 6)
+
+    async def note(self, handle: RunHandle) -> None:
+        """Have what a run cost that is not kept count beyond this process; until then it counts in here."""
+        if handle.noted or not isinstance(handle.journal, MemoryJournal):
+            return
+        with anyio.move_on_after(_NOTE_SECONDS, shield=True):
+            try:
+                journal = await self.journal()
+                if journal is handle.journal:
+                    return
+                row = await handle.journal.row(handle.run_id)
+                await journal.note_spent(row.cost_usd, at=row.started)
+                handle.noted = True
+            except JournalError as error:
+                _logger.warning("what run %s cost is not noted: %s", handle.run_id, error)
 
     async def running(self) -> int:
         """How many runs are in motion, whichever process drives them.
@@ -200,8 +219,8 @@ class Admission:
             while not _taken(descriptor):
                 if clock.monotonic() >= end:
                     raise RequestRefused(
-                        f"Another process has been about to begin a run for {_PATIENCE_SECONDS:g} s, and runs "
-                        "and their money are counted one at a time. Ask again. Nothing was spent."
+                        f"Another process has been about to begin a run for {_PATIENCE_SECONDS:g} s, and "
+                        "runs and their money are counted one at a time. Ask again. Nothing was spent."
                     )
                 await clock.sleep(_AGAIN_SECONDS)
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -21,13 +22,18 @@ __all__ = ["drive", "finished_body"]
 _logger = logging.getLogger(__name__)
 
 
-async def drive(handle: RunHandle, places: Places) -> None:
-    """Drive the run once there is a place for it, and tell everybody who waits what came of it."""
+async def drive(handle: RunHandle, places: Places, *, note: Callable[[RunHandle], Awaitable[None]]) -> None:
+    """Drive the run once there is a place for it, and tell everybody who waits what came of it.
+
+    However it ends, `note` is called before they are told: to note what it cost, where nothing else does.
+    """
     try:
         result = await _result(handle, places)
     except RunTaken as error:
         # Another process has it now, and says how it ends.
         result = _stopped(handle, str(error), following=f'get_run(run_id="{handle.run_id}", wait_seconds=45)')
+    finally:
+        await note(handle)
     handle.finish(result)
     handle.run.log.close()
 

@@ -40,6 +40,8 @@ class RunHandle:
         """Of a run that was taken up again, its records up to then."""
         self.delivered = False
         """Its result has been handed to a caller."""
+        self.noted = False
+        """The journal of the state folder knows what it has cost, and nothing else of it."""
         self.stopping = False
         """Somebody wants it stopped."""
         self.result: RunResult | None = None

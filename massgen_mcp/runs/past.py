@@ -94,8 +94,7 @@ def _interrupted(summary: RunSummary) -> str:
     have = "no answer" if not count else "1 answer" if count == 1 else f"{count} answers"
     return (
         f"The process that drove this run is gone; the run had {have}. What was paid for is kept, and it "
-        f"can be taken up where it stopped: {take_up_call(summary.run_id)}, or in a terminal "
-        f"`massgen-mcp runs resume {summary.run_id}`."
+        f"can be taken up where it stopped: {take_up_call(summary.run_id)}."
     )
 
 

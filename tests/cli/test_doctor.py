@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import tomllib
 from collections.abc import Mapping
@@ -17,7 +18,6 @@ import anyio
 import pytest
 
 from massgen_mcp.cli import findings, findings_kept
-from massgen_mcp.cli.bundle import without_texts
 from massgen_mcp.cli.findings import Finding
 from massgen_mcp.config.environment import Environment, read_env_file
 from massgen_mcp.errors import ConfigError, Problem
@@ -101,6 +101,14 @@ def test_settings_that_cant_be_read_are_problems() -> None:
     assert found[1].text == "MASSGEN_MCP_MAX_USD is not a number above zero; 1 holds."
     (whole,) = findings_kept.settings_found(read_settings({"MASSGEN_MCP_KEEP_DAYS": "forever"}))
     assert whole.text.endswith("runs are kept for ever")
+
+
+def test_a_configured_folder_that_is_missing_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "teams").mkdir()
+    environ = {"MASSGEN_MCP_CONFIG_DIRS": f"{tmp_path / 'teams'}{os.pathsep}{tmp_path / 'team'}"}
+    _, found = findings_kept.settings_found(read_settings(environ))
+    assert found.level == "note"
+    assert found.text.startswith(f"{tmp_path / 'team'}, where team files are to lie, is no folder")
 
 
 def _state(folder: Path, **options: Any) -> Finding:
@@ -403,16 +411,3 @@ def test_what_cant_be_bundled_is_said(
     assert ended.code == 1
     assert said.format(tmp=tmp_path) in ended.err
     assert (tmp_path / "there.zip").read_bytes() == b"mine"
-
-
-def test_texts_are_told_from_names_by_their_keys() -> None:
-    assert without_texts({"status": "failed", "error": "They said no", "model": "x" * 200, "text": ""}) == {
-        "status": "failed",
-        "error": "<12 characters>",
-        "model": "<200 characters>",
-        "text": "",
-    }
-    assert without_texts({"winner": "two\nlines", "agents": [True, None, 1.5]}) == {
-        "winner": "<9 characters>",
-        "agents": [True, None, 1.5],
-    }

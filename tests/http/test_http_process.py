@@ -19,6 +19,7 @@ import httpx2
 import pytest
 
 from massgen_mcp.journal import open_journal
+from massgen_mcp.server.http.tokens import add_token, revoke_token
 from tests.server.peers import envelope
 
 ROOT = Path(__file__).parent.parent.parent
@@ -147,6 +148,91 @@ def test_a_second_signal_does_not_wait(tmp_path: Path):
         assert server.process.poll() is None
         server.process.send_signal(signal.SIGINT)
         assert server.ended(within=1) == -signal.SIGINT
+
+
+SLOW = "agents: [{id: a, backend: {type: scripted, replies: [{text: four, delay: 600}]}}]\n"
+
+
+def test_runs_are_taken_up_within_what_the_tokens_of_their_users_allow_by_then(tmp_path: Path):
+    teams, tokens, operator = tmp_path / "teams", tmp_path / "tokens.json", "a-token-of-the-operator-alone"
+    teams.mkdir()
+    for team in ("fast", "slow"):
+        (teams / f"{team}.yaml").write_text(SLOW, "utf-8")
+    people = {name: add_token(tokens, name) for name in ("anna", "ben", "carl", "dora")}
+    served = {"MASSGEN_MCP_TOKEN": operator, "MASSGEN_MCP_CONFIG_DIRS": str(teams)}
+    begun: dict[str, str] = {}
+    with started(REAL, tmp_path, "--tokens", str(tokens), **served) as server:
+        url = server.said(r"at (http://\S+)\n")
+        for key, person in (
+            ("anna", "anna"),
+            ("ben", "ben"),
+            ("carl", "carl"),
+            ("d1", "dora"),
+            ("d2", "dora"),
+        ):
+            asked = call(url, people[person], "ask_team", question=key, team="slow", wait_seconds=0)
+            begun[asked.json()["result"]["structuredContent"]["run_id"]] = key
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ended(within=8) == 128 + signal.SIGTERM
+    for name in ("anna", "ben", "dora"):
+        revoke_token(tokens, name)
+    add_token(tokens, "ben", teams=["fast"])
+    add_token(tokens, "dora", runs=1)
+    with started(
+        REAL, tmp_path, "--tokens", str(tokens), MASSGEN_MCP_RESUME="on", MASSGEN_MCP_LOG="INFO", **served
+    ) as server:
+        url = server.said(r"at (http://\S+)\n")
+        why = {
+            key: server.said(rf"run {run_id} was not taken up again: (.*)")
+            for run_id, key in begun.items()
+            if key in {"anna", "ben", "d2"}
+        }
+        listed = call(url, operator, "get_run").json()["result"]["structuredContent"]["runs"]
+    assert why["anna"] == "it is anna's, whose token is no good any more."
+    assert 'Team "slow" is not open to you' in why["ben"]
+    assert "You have 1 runs in motion" in why["d2"]
+    assert {begun[row["run_id"]]: row["status"] for row in listed} == {
+        "anna": "interrupted",
+        "ben": "interrupted",
+        "carl": "running",
+        "d1": "running",
+        "d2": "interrupted",
+    }
+
+
+def test_a_host_leaves_the_runs_of_users_alone(tmp_path: Path):
+    async def begin() -> None:
+        journal = await open_journal(tmp_path / "state")
+        for name in ("anna", ""):
+            log = await journal.begin(f"run-{name or 'mine'}", question="?", team="slow", body={}, user=name)
+            await log.leave()
+        await journal.aclose()
+
+    anyio.run(begin)
+    own = {"HOME": str(tmp_path), "MASSGEN_MCP_STATE_DIR": str(tmp_path / "state")}
+    clean = {key: os.environ[key] for key in KEPT if key in os.environ}
+    with subprocess.Popen(
+        [sys.executable, "-m", "massgen_mcp", "serve"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=clean | own | {"MASSGEN_MCP_RESUME": "on", "MASSGEN_MCP_LOG": "DEBUG"},
+        cwd=ROOT,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stdin is not None
+            for line in process.stderr:
+                if "run-mine was not taken up again" in line:
+                    break
+                assert "run-anna" not in line
+            process.stdin.close()
+            assert "run-anna" not in process.stderr.read()
+        finally:
+            process.kill()
+    states = [anyio.run(journalled, tmp_path / "state", f"run-{name}")[0] for name in ("anna", "mine")]
+    assert states == ["interrupted", "interrupted"]
 
 
 async def journalled(folder: Path, run_id: str) -> tuple[str, list[str]]:

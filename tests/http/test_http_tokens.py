@@ -134,7 +134,13 @@ def test_a_token_is_found_by_its_hash_alone(file: Path):
 
 
 def test_the_command_adds_lists_and_revokes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    environ = {"MASSGEN_MCP_STATE_DIR": str(tmp_path / "state")}
+    teams = tmp_path / "teams"
+    teams.mkdir()
+    (teams / "fast.yaml").write_text("agents: []", "utf-8")
+    environ = {
+        "MASSGEN_MCP_STATE_DIR": str(tmp_path / "state"),
+        "MASSGEN_MCP_CONFIG_DIRS": f"{teams}{os.pathsep}{tmp_path / 'gone'}",
+    }
 
     def command(*words: str) -> tuple[int, str, str]:
         code = main(["token", *words], environ=environ)
@@ -142,14 +148,17 @@ def test_the_command_adds_lists_and_revokes(tmp_path: Path, capsys: pytest.Captu
         return code, said.out, said.err
 
     assert "no tokens yet" in command("list")[1]
-    code, token, words = command("add", "anna", "--teams", "fast, code", "--usd-per-day", "5", "--runs", "2")
+    code, token, words = command("add", "anna", "--teams", "fast, sales", "--usd-per-day", "5", "--runs", "2")
     assert code == 0
     assert token.startswith("mgm_")
     assert "shown once" in words
-    command("add", "ben")
+    assert "Warning: no team file found from here for sales." in words
+    assert "Warning" not in command("add", "ben")[2]
+    assert "Warning" not in command("add", "dora", "--teams", "fast")[2]
+    assert command("revoke", "dora")[0] == 0
     listed = command("list")[1]
-    assert [part for part in ("anna", "fast, code", "5.00", "2", "ben", "all") if part not in listed] == []
-    assert json.loads(command("list", "--json")[1])[0]["teams"] == ["fast", "code"]
+    assert [part for part in ("anna", "fast, sales", "5.00", "2", "ben", "all") if part not in listed] == []
+    assert json.loads(command("list", "--json")[1])[0]["teams"] == ["fast", "sales"]
     assert token.strip() not in listed
     assert command("add", "ben")[0] == 1
     assert "opens nothing any more" in command("revoke", "ben")[2]

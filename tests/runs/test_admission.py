@@ -19,7 +19,7 @@ from mcp import Client
 
 from massgen_mcp.clock import SystemClock
 from massgen_mcp.config.agent_tools import AgentTools
-from massgen_mcp.errors import RequestRefused
+from massgen_mcp.errors import JournalError, RequestRefused
 from massgen_mcp.journal import Journal, MemoryJournal, open_journal
 from massgen_mcp.runs import Allowance, Ask, ResolvedTeam, Runs, World
 from massgen_mcp.runs.users import User
@@ -189,8 +189,46 @@ async def test_runs_that_are_kept_nowhere_count_too():
         assert second.run.spec.limits.usd == pytest.approx(0.04)
 
 
+@pytest.mark.parametrize("end", ["over", "with its process"])
+async def test_what_runs_that_are_kept_nowhere_cost_counts_after_a_restart(end: str, tmp_path: Path):
+    anna = User(name="anna", usd_per_day=0.2)
+    gate = anyio.Event()
+    stopped = end != "over"
+    scripts: dict[str, list[Step]] = {"a": ["answer: 4"]}
+    if stopped:
+        scripts["b"] = [After(gate, "answer: 4")]
+    async with runs_of(DayTeam(scripts, usd_per_day=None, journalled=False, folder=tmp_path)) as runs:
+        handle = await runs.for_user(anna).start(Ask(question="one"))
+        if stopped:
+            with anyio.fail_after(10):
+                while handle.run.budget.spent.requests < 1:  # noqa: ASYNC110 - the run tells nobody of a reply
+                    await anyio.sleep(0.01)
+        else:
+            await handle.wait(10)
+        before = (await runs.catalogue())["spent_today_usd"]
+    async with runs_of(team_of("answer: 4", usd_per_day=None, folder=tmp_path)) as runs:
+        spent = [(await one.catalogue())["spent_today_usd"] for one in (runs, runs.for_user(anna))]
+        assert list(await runs.rows()) == []
+        handle = await runs.for_user(anna).start(Ask(question="two"))
+        assert handle.run.spec.limits.usd == pytest.approx(0.19)
+    assert [before, *spent] == [0.01, 0.01, 0.01]
+
+
+async def test_a_cost_that_cant_be_noted_counts_as_long_as_it_is_known(caplog: pytest.LogCaptureFixture):
+    class Full(MemoryJournal):
+        async def note_spent(self, usd: float, *, user: str = "", at: float | None = None) -> None:
+            raise JournalError("The disk is full.")
+
+    async with runs_of(team_of("answer: 4", journal=Full(), journalled=False)) as runs:
+        await (await runs.start(Ask(question="one"))).wait(10)
+        assert "is not noted: The disk is full." in caplog.text
+        second = await runs.start(Ask(question="two"))
+        assert second.run.spec.limits.usd == pytest.approx(0.04)
+
+
 async def test_a_users_limit_and_the_days_both_hold():
-    async with runs_of(team_of("answer: 4", usd_per_day=0.5)) as runs:
+    gate = anyio.Event()
+    async with runs_of(team_of(After(gate, "answer: 4"), usd_per_day=0.5)) as runs:
         anna = runs.for_user(User(name="anna", usd_per_day=0.2))
         rich = runs.for_user(User(name="rich", usd_per_day=9.0))
         first = await anna.start(Ask(question="one"))

@@ -383,6 +383,7 @@ async def test_a_run_taken_up_by_itself_stays_its_users(tmp_path: Path):
         await team.answering.wait()
         tasks.cancel_scope.cancel()
     team = ScriptedTeam({"a": ["answer: 4"]}, journal=await open_journal(tmp_path))
+    team.users = {"anna": User(name="anna")}.get
     async with anyio.create_task_group() as tasks, team(tasks) as runs:
         await runs.resume_interrupted()
         handle = runs.for_user(User(name="anna")).live(seen[0])
@@ -415,6 +416,7 @@ async def test_a_run_of_a_users_own_default_team_is_taken_up_by_itself(
         await team.answering.wait()
         tasks.cancel_scope.cancel()
     team = TwoTeams({"a": ["answer: 4"]}, journal=await open_journal(tmp_path))
+    team.users = {"anna": anna}.get
     async with anyio.create_task_group() as tasks, team(tasks) as runs:
         await runs.resume_interrupted()
         assert "was not taken up" not in caplog.text

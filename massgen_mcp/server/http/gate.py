@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import anyio
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, PARSE_ERROR
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -165,6 +167,8 @@ class Gate:
 
     async def _pass(self, known: Known, scope: Scope, receive: Receive, send: Send) -> None:
         scope[SCOPE_KEY] = known.caller
+        # The SDK's own word for it: a session belongs to who opened it, and is counted as theirs.
+        scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=known.digest, scopes=[]))
         over = scope[ENDED_KEY] = anyio.Event()
         begun = ended = False
 

@@ -47,6 +47,7 @@ _HANDLERS = (
 )
 _IDLE_SECONDS = 3600.0
 _SESSIONS = 1000
+"""Of all tokens; one has at most `SESSIONS_OF_ONE` of them."""
 _DRAIN_SECONDS = 1.0
 """For requests under way when the end begins; those that wait for a run would take minutes."""
 _TRY_AGAIN_SECONDS = 5.0
