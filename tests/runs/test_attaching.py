@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from mcp import Client
 
@@ -59,15 +60,22 @@ async def test_those_who_ask_the_same_at_once_share_one_run(*, journalled: bool)
     go = anyio.Event()
     team = ScriptedTeam({"a": [After(go, "answer: 4")]}, journalled=journalled)
     found: list[dict[str, Any]] = []
+    waiting: set[int] = set()
     async with Client(build_server(team)) as client, anyio.create_task_group() as tasks:
 
-        async def one() -> None:
-            found.append(await ask(client))
+        async def one(number: int) -> None:
+            async def hear(progress: float, total: float | None, message: str | None) -> None:
+                del progress, total, message
+                await anyio.lowlevel.checkpoint()
+                waiting.add(number)
+                if len(waiting) == 5:
+                    go.set()
 
-        for _ in range(5):
-            tasks.start_soon(one)
-        await team.answering.wait()
-        go.set()
+            reply = await client.call_tool("ask_team", {"question": "q"}, progress_callback=hear)
+            found.append(data(reply))
+
+        for number in range(5):
+            tasks.start_soon(one, number)
     assert len({row["run_id"] for row in found}) == 1
     assert sorted(row.get("attached", False) for row in found) == [False, True, True, True, True]
     assert all(row["answer"] == "4" for row in found)
