@@ -69,7 +69,7 @@ def footer(result: RunResult, detail: Detail = "summary") -> list[str]:
         lines += [_ballot(vote) for vote in result.ballot]
         lines += [_agent(row) for row in result.agents]
     if detail != "answer":
-        lines += [f"{_WARNING}{warning}" for warning in result.warnings]
+        lines += [f"{_WARNING}{for_a_person(warning)}" for warning in result.warnings]
     lines.append(f"Every answer and vote: massgen-mcp runs show {result.run_id} --answers")
     return [line for line in lines if line]
 

@@ -73,3 +73,9 @@ def test_a_good_answer_needs_no_first_line():
 
 def test_a_run_in_motion_tells_no_end():
     assert footer(result("running", seconds=12), "answer") == [WHERE]
+
+
+def test_a_warning_names_the_command_and_not_the_tool():
+    words = 'To go on with that one: ask_team(question="", continue_run="20261122-1120-76dwsa")'
+    lines = footer(RunResult(answer="4", status="completed", run_id="r", warnings=[words]))
+    assert "Warning: To go on with that one: `massgen-mcp runs resume 20261122-1120-76dwsa`" in lines
