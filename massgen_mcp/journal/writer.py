@@ -54,6 +54,8 @@ class Writer:
         self._turn = Lock()
         """Held by whoever uses the connection, and for what the watch knows."""
         self._connection: sqlite3.Connection | None = None
+        self._waiting = 0
+        """Who waits for an answer, or has one and does not go on yet."""
         self._spare_until = 0.0
         self._full = False
         self._roomy = False
@@ -101,7 +103,11 @@ class Writer:
             JournalError: it could not be written.
             MassgenError: `work` refuses; it has written nothing then.
         """
-        return await self._post.send(work, durable=durable, alone=alone, done=done)
+        self._waiting += 1
+        try:
+            return await self._post.send(work, durable=durable, alone=alone, done=done)
+        finally:
+            self._waiting -= 1
 
     async def begin(
         self, work: Callable[[sqlite3.Connection], T], *, done: Callable[[T], None] | None = None
@@ -124,7 +130,9 @@ class Writer:
             JournalError: it could not be written.
             MassgenError: `work` refuses; it has written nothing then.
         """
-        if self._post.idle and not self._post.closed and self._turn.acquire(blocking=False):
+        # Who was answered goes on first: a run is taken up again in the order of its log.
+        quiet = not self._waiting and self._post.idle and not self._post.closed
+        if quiet and self._turn.acquire(blocking=False):
             try:
                 if self._connection is not None and self._may_write_here():
                     return self._at_once(self._connection, work)

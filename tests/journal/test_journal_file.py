@@ -1128,3 +1128,23 @@ async def test_pruning_gives_the_space_back_and_leaves_no_traces(folder: Path) -
         assert everything.count(b"kept diary") > 29 * 10_000
         assert (folder / "journal.db").stat().st_size < 5_000_000
         assert len(await journal.read("kept")) == 31
+
+
+async def test_nobody_is_answered_at_once_before_those_whose_work_came_first(folder: Path) -> None:
+    writer, go, answered = new_writer(folder), anyio.Event(), list[str]()
+    await writer.start()
+
+    async def first() -> None:
+        await writer.do(lambda _: None, durable=True, done=lambda _: writer.on_loop(go.set))
+        answered.append("first")
+
+    async def second() -> None:
+        await go.wait()  # woken just before the first is
+        await writer.do_briefly(lambda _: None)
+        answered.append("second")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        tasks.start_soon(second)
+    assert answered == ["first", "second"]
+    await writer.close()
