@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 TESTS = -m "not e2e and not live"
+# Tests are compiled once, also where the environment says to keep nothing compiled.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test e2e lint types layers unit docs snapshots bench clean
 
@@ -13,7 +15,7 @@ test: $(VENV)/dev lint types layers unit
 
 e2e: $(VENV)/dev
 	e2e/install $(BIN)/python
-	$(BIN)/python -m pytest -m e2e -p no:cacheprovider
+	$(BIN)/python -m pytest tests/e2e tests/local -m e2e -p no:cacheprovider
 
 lint:
 	$(BIN)/ruff format --check .
