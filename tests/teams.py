@@ -41,6 +41,7 @@ from massgen_mcp.runs import Allowance, Ask, ResolvedTeam, Runs, User, World
 from massgen_mcp.runs.settings import OnDisconnect
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.team import AgentSpec, TeamSpec
+from massgen_mcp.team.scrutiny import LENIENT, Scrutiny
 from massgen_mcp.team.spec import Charge, Made, OpenWorkshop, Tell, Workshop
 from massgen_mcp.tools.toolset import NoTools, Toolset
 from massgen_mcp.usage import Usage
@@ -72,6 +73,9 @@ class ScriptedTeam:
     journal: Journal | None = None
     journalled: bool = True
     demo: bool = False
+    fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Agent -> its fallback models; each has a script of its own, under its name in `scripts`."""
+    scrutiny: Scrutiny = LENIENT
     warnings: tuple[str, ...] = ()
     price: float | None = 0.01
     """US dollars for each request; None: unknown."""
@@ -120,7 +124,8 @@ class ScriptedTeam:
         return self.journal
 
     async def _open_backend(self, spec: AgentSpec, tools: Toolset) -> Backend:
-        return _ScriptedBackend(spec.id, self)
+        model = spec.options.model or ""
+        return _ScriptedBackend(model if model in self.scripts else spec.id, self)
 
     # The port `Teams`.
 
@@ -131,7 +136,8 @@ class ScriptedTeam:
                 f'Unknown team "{ask.team}". Known: test. Call list_backends for what is ready. '
                 "Nothing was spent."
             )
-        names = ask.agents or tuple(self.scripts)
+        models = [model for several in self.fallbacks.values() for model in several]
+        names = ask.agents or tuple(name for name in self.scripts if name not in models)
         if unknown := [name for name in names if name not in self.scripts]:
             raise RequestRefused(f"Unknown agents: {', '.join(unknown)}. Nothing was spent.")
         return ResolvedTeam(
@@ -141,6 +147,8 @@ class ScriptedTeam:
                     id=name,
                     info=_ROW,
                     options=Options(type="scripted", model=f"{name}-model", price=self._price()),
+                    fallbacks=self.fallbacks.get(name, ()),
+                    scrutiny=self.scrutiny,
                 )
                 for name in names
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 import httpx2
@@ -62,6 +62,10 @@ class Options(ResponsesOptions):
     def endpoint(self) -> str | None:
         """The resource's address as the file gives it."""
         return self.base_url or self.azure_endpoint
+
+    def with_model(self, model: str) -> Self:
+        """The same block for another deployment."""
+        return super().with_model(model).model_copy(update={"deployment_name": None})
 
     def is_v1(self, environment_version: str | None = None) -> bool:
         """Whether the v1 API is meant, which has the built-in tools; deployments' chat has not."""

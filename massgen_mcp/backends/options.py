@@ -7,7 +7,7 @@ of the file but belong to the agent, not to the provider: see `massgen_mcp.confi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -134,3 +134,7 @@ class Options(BaseModel):
     """Code in the provider's own sandbox, which does not see the agent's workspace."""
     enable_code_interpreter: bool = False
     """Another name of the same."""
+
+    def with_model(self, model: str) -> Self:
+        """The same block for another model, whose price the file does not give."""
+        return self.model_copy(update={"model": model, "price": None})

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from pydantic import BaseModel
 
 from massgen_mcp.backends.registry import backend_info
-from massgen_mcp.config.models import AgentConfig, Orchestrator, TeamConfig
+from massgen_mcp.config.models import AgentConfig, TeamConfig
 from massgen_mcp.config.paths import KeyPath, Places
 from massgen_mcp.errors import Problem
 
@@ -35,7 +35,6 @@ _TOOLS: Mapping[str, str] = MappingProxyType(
         "command_line_srt_read_mode": "settings of srt are",
     }
 )
-_AGENT: Mapping[str, str] = MappingProxyType({"fallbacks": "fallback models are"})
 _COORDINATION: Mapping[str, str] = MappingProxyType(
     {
         "max_orchestration_restarts": "restarts are",
@@ -44,20 +43,8 @@ _COORDINATION: Mapping[str, str] = MappingProxyType(
 )
 _TEAM: Mapping[str, str] = MappingProxyType({"permissions": "tool permissions are"})
 
-_SOFT_ORCHESTRATOR = (
-    "voting_sensitivity",
-    "voting_threshold",
-    "answer_novelty_requirement",
-    "disable_injection",
-    "max_midstream_injections_per_round",
-    "fairness_enabled",
-    "fairness_lead_cap_answers",
-    "max_rounds",
-    "dissent",
-)
 _SOFT_TOOLS = ("concurrent_tool_execution", "max_concurrent_tools", "defer_loading", "multimodal_config")
 _SITS_OUT = "This agent sits out."
-_SOFT_AGENT = ("voting_sensitivity", "voting_threshold")
 
 
 def _used(model: BaseModel, key: str) -> bool:
@@ -95,7 +82,6 @@ def _of_agent(agent: AgentConfig, path: KeyPath, places: Places) -> Iterator[Pro
     if agent.tools.command_line_execution_mode == "srt":
         key = (*block, "command_line_execution_mode")
         yield _warn(key, "mode srt is", places, "Use local: its sandbox is our own.")
-    yield from _keys(agent, _AGENT, path, places)
 
 
 def soft(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iterator[Problem]:
@@ -109,13 +95,10 @@ def soft(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iter
                 )
 
     yield from without(team.timeout_settings, ("round_timeout_grace_seconds",), ("timeout_settings",))
-    orchestrator: Orchestrator = team.orchestrator
-    yield from without(orchestrator, _SOFT_ORCHESTRATOR, ("orchestrator",))
     for agent in team.agents:
         info = backend_info(agent.backend.type)
         if info is not None and not info.executes and agent.optional:
             yield _warn((*paths[agent.id], "backend", "type"), f"backend {info.type!r} is", places, _SITS_OUT)
-        yield from without(agent, _SOFT_AGENT, paths[agent.id])
         yield from without(agent.tools, _SOFT_TOOLS, (*paths[agent.id], "backend"))
 
 

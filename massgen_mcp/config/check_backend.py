@@ -32,6 +32,7 @@ _WORDS = {Capability.WEB_SEARCH: "web search", Capability.CODE_EXECUTION: "code 
 _NO_MODEL_NEEDED = frozenset({"local", "scripted", "ag2"})
 _PLACEHOLDERS = frozenset({"empty", "none", "not-needed", "lm-studio", ""})
 _SOON_DAYS = 60
+_ONE_MODEL = frozenset({"local"})
 _EFFORT = frozenset({"effort"})
 _GEMINI_REASONING = frozenset({"effort", "max_tokens", "summary"})
 
@@ -43,6 +44,7 @@ def check_backend(seat: Seat, *, today: date) -> Iterator[Problem]:
     yield from _programs(seat)
     yield from _literal_keys(seat)
     yield from _model(seat, today)
+    yield from _fallbacks(seat, today)
     yield from _flags(seat)
     yield from _sampling(seat)
     yield from _reasoning(seat)
@@ -167,6 +169,20 @@ def _model(seat: Seat, today: date) -> Iterator[Problem]:
             )
 
 
+def _fallbacks(seat: Seat, today: date) -> Iterator[Problem]:
+    at = (*seat.path, "fallbacks")
+    if seat.agent.fallbacks and (seat.info.kind == "runtime" or seat.info.type in _ONE_MODEL):
+        what = (
+            "an agent that owns its loop keeps its model" if seat.info.kind == "runtime" else "has one model"
+        )
+        yield seat.places.problem(at, f"{seat.info.type!r}: {what}, so none can take over.")
+        return
+    for number, name in enumerate(seat.agent.fallbacks):
+        known = _known_model(seat, name)
+        if known is not None:
+            yield from _retirement(seat, name, known, today, path=(*at, number))
+
+
 _CATALOGUED = frozenset({"openai", "anthropic", "google", "xai", "zai"})
 """Vendors whose models are all their own, so that an unknown name is probably a slip."""
 
@@ -176,18 +192,19 @@ def _known_model(seat: Seat, name: str) -> ModelInfo | None:
     return next((model for model in seat.info.models if model.name == exact), None)
 
 
-def _retirement(seat: Seat, name: str, model: ModelInfo, today: date) -> Iterator[Problem]:
-    if model.retires is None:
+def _retirement(
+    seat: Seat, name: str, model: ModelInfo, today: date, *, path: KeyPath | None = None
+) -> Iterator[Problem]:
+    if model.retires is None or (days := (model.retires - today).days) > _SOON_DAYS:
         return
-    days = (model.retires - today).days
-    when = f"{model.retires:%Y-%m-%d}"
+    state = "was" if days <= 0 else "will be"
     hint = f"Use {model.successor!r}." if model.successor else ""
-    if days <= 0:
-        message = f"{name!r} was retired on {when}."
-        yield seat.problem("model", message=message, severity="warning", hint=hint)
-    elif days <= _SOON_DAYS:
-        message = f"{name!r} will be retired on {when}."
-        yield seat.problem("model", message=message, severity="warning", hint=hint)
+    yield seat.places.problem(
+        path or (*seat.path, "backend", "model"),
+        f"{name!r} {state} retired on {model.retires:%Y-%m-%d}.",
+        severity="warning",
+        hint=hint,
+    )
 
 
 def _flags(seat: Seat) -> Iterator[Problem]:

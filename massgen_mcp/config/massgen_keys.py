@@ -244,7 +244,7 @@ HONOURED: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "orchestrator": MappingProxyType(
             {
                 "voting_sensitivity": "how hard an agent looks before it votes",
-                "voting_threshold": "the gain in points that a new answer must promise",
+                "voting_threshold": "for checklist the score to reach, for roi the gain in tenths",
                 "max_new_answers_per_agent": "answers one agent may give in all",
                 "max_new_answers_global": "answers of all agents together",
                 "answer_novelty_requirement": "how different a new answer must be",

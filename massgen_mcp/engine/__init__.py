@@ -39,6 +39,7 @@ from massgen_mcp.engine.conclusions import (
     group_answers,
     normalise,
 )
+from massgen_mcp.engine.likeness import likeness
 from massgen_mcp.engine.strategy import (
     STRATEGIES,
     StrategyNotFound,
@@ -84,6 +85,7 @@ __all__ = [
     "available_strategies",
     "conclusion_of",
     "group_answers",
+    "likeness",
     "normalise",
     "strategy",
 ]

@@ -31,10 +31,10 @@ class Auto(Rounds):
             move.save_turns()
             move.decide(reached[0][0], "quorum")
         elif not board.turns:
-            if settings.skip_voting:
-                self._decide(move)
-            else:
+            if settings.votes:
                 move.open_ballot(improvements=False)
+            else:
+                self._decide(move)
 
     def voted(self, move: Move) -> None:
         """End when everybody has voted or is out."""

@@ -95,9 +95,9 @@ def is_decided(board: Board, tally: Tally) -> bool:
     """Whether no running turn can hand in an answer or a vote that makes another answer win.
 
     A lead must hold against all outstanding votes without a tie: ties are broken by failures, which an
-    outstanding turn can still add.
+    outstanding turn can still add. A turn on an older ballot is followed by one on this.
     """
-    if any(turn.may_answer for turn in board.turns.values()):
+    if any(turn.may_answer or turn.ballot != board.ballot for turn in board.turns.values()):
         return False
     first, *rest = tally.standings
     best, *equal = first.answers

@@ -95,7 +95,24 @@ class Settings:
     max_answers: int = 2
     """Answers one agent may give in all; the first is one of them."""
     max_answers_global: int | None = None
+    lead: int | None = None
+    """How many answers one agent may be ahead of the live one with fewest; None: any number."""
+    novelty: float | None = None
+    """The share of words that a new answer in a vote turn may have in common with one shown; None: all."""
+    tell_news: bool = True
+    """Whether agents inside a tool loop read of new answers; else they vote again when they are done."""
+    max_news: int | None = None
+    """New answers that one turn is told of; it is stopped, as others are, when more come in."""
+    max_rounds: int | None = None
+    """Rounds of answers and votes; in the last one nobody answers again."""
     skip_voting: bool = False
+    dissent: bool = True
+    """Whether the outcome names the answers that did not win."""
+
+    @property
+    def votes(self) -> bool:
+        """Whether there is a ballot at all."""
+        return not self.skip_voting and self.max_rounds != 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +157,8 @@ class Turn:
     """Whether a vote turn may hand in a new answer instead."""
     in_tools: bool = False
     """The agent has begun to use tools, so it is told of news instead of being stopped."""
+    told: int = 0
+    """New answers it was told of."""
 
 
 # Events: what happened. Those of a turn name it; one from a stopped turn changes nothing.

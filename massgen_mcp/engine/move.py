@@ -53,6 +53,8 @@ class Move:
 
     def __init__(self, board: Board) -> None:
         self.board = board
+        self.late: AgentId | None = None
+        """Whose vote turn has ended on a ballot that is not the current one any more."""
         self._before = board
         self._cut = False
         self._commands: list[Command] = []
@@ -74,6 +76,11 @@ class Move:
 
     def end_turn(self, turn: Turn) -> None:
         """Take a turn off the board; nothing more is heard of it."""
+        if turn.kind is TurnKind.VOTE and turn.ballot != self.board.ballot:
+            self.late = turn.agent
+        self._take_off(turn)
+
+    def _take_off(self, turn: Turn) -> None:
         left = {agent: found for agent, found in self.board.turns.items() if agent != turn.agent}
         self.put(turns=MappingProxyType(left))
 
@@ -160,9 +167,9 @@ class Move:
     def open_ballot(self, *, improvements: bool) -> None:
         """Let each live agent vote on the current answers, an agent without an answer of its own too.
 
-        Vote turns of an older ballot are stopped; one whose agent is using tools is moved and told. With
-        `improvements`, an agent may answer again while its allowance and the run's last. Without budget for
-        the turns the run ends with the best answer so far.
+        Vote turns of an older ballot are stopped; one whose agent is using tools is moved and told, or left
+        alone where the settings say so. With `improvements`, an agent may answer again while its allowance
+        and the run's last. Without budget for the turns the run ends with the best answer so far.
         """
         if self._out_of_budget():
             return
@@ -173,15 +180,29 @@ class Move:
             running = board.turns.get(agent)
             if running is None:
                 self._start(turn)
-            elif running.in_tools:
-                new = tuple(answer for answer in turn.shown if answer not in running.shown)
-                self.set_turn(replace(turn, id=running.id, in_tools=True))
-                self._commands.append(
-                    Notify(agent=agent, turn=running.id, ballot=turn.ballot, new=new, shown=turn.shown)
-                )
-            else:
+            elif not running.in_tools:
                 self._stop(running)
                 self._start(turn)
+            elif board.settings.tell_news:
+                self._tell(running, turn)
+
+    def ask_again(self, agent: AgentId, *, improvements: bool) -> None:
+        """Let an agent vote on the current ballot that has been working on an older one."""
+        self.put(abstained=self.board.abstained - {agent})
+        self._start(self._vote_turn(agent, improvements=improvements))
+
+    def _tell(self, running: Turn, turn: Turn) -> None:
+        """Move a running turn to what `turn` would show, or start it anew when it was told enough."""
+        new = tuple(answer for answer in turn.shown if answer not in running.shown)
+        told, most = running.told + len(new), self.board.settings.max_news
+        if most is not None and told > most:
+            self._stop(running)
+            self._start(turn)
+            return
+        self.set_turn(replace(turn, id=running.id, in_tools=True, told=told))
+        self._commands.append(
+            Notify(agent=running.agent, turn=running.id, ballot=turn.ballot, new=new, shown=turn.shown)
+        )
 
     def decide(self, chosen: Answer, rule: str, *, present: bool = False, split: bool = False) -> None:
         """Settle on an answer: return it, or let a presenter work on it where that is wanted.
@@ -220,7 +241,6 @@ class Move:
         several = len(board.live) > 2  # noqa: PLR2004 - two compare with self allowed
         exclude = several if settings.exclude_self is None else settings.exclude_self
         own = [answer.id for answer in board.answers if answer.agent == agent]
-        left = settings.max_answers_global is None or len(board.answers) < settings.max_answers_global
         shown = self._shuffled(agent)
         return Turn(
             id=0,
@@ -229,7 +249,20 @@ class Move:
             ballot=board.ballot,
             shown=shown,
             votable=tuple(answer for answer in shown if not (exclude and answer in own)),
-            may_answer=improvements and left and len(own) < settings.max_answers and not board.closed,
+            may_answer=improvements and not board.closed and self._may_improve(agent, len(own)),
+        )
+
+    def _may_improve(self, agent: AgentId, given: int) -> bool:
+        """Whether its allowance, the run's, the last round and the slowest of the others allow an answer."""
+        board, settings = self.board, self.board.settings
+        others = [
+            sum(answer.agent == other for answer in board.answers) for other in board.live if other != agent
+        ]
+        return (
+            given < settings.max_answers
+            and (settings.max_answers_global is None or len(board.answers) < settings.max_answers_global)
+            and (settings.max_rounds is None or board.round < settings.max_rounds)
+            and (settings.lead is None or given + 1 - min(others, default=given) <= settings.lead)
         )
 
     def _shuffled(self, reader: AgentId) -> tuple[AnswerId, ...]:
@@ -249,7 +282,7 @@ class Move:
         self._commands.append(StartTurn(turn=turn))
 
     def _stop(self, turn: Turn) -> None:
-        self.end_turn(turn)
+        self._take_off(turn)
         self._commands.append(StopTurn(agent=turn.agent, turn=turn.id))
 
     def _stop_all(self) -> None:
@@ -311,7 +344,7 @@ class Move:
             dissent=tuple(
                 found.id
                 for standing in tally.standings
-                if chosen and chosen not in standing.answers
+                if self.board.settings.dissent and chosen and chosen not in standing.answers
                 for found in standing.answers
                 if rule != "synthesis" or winner is None or found.agent != winner.agent
             ),

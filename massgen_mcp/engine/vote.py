@@ -22,10 +22,10 @@ class Voting(Rounds):
         """Open the first ballot when all have answered or are out."""
         if move.board.turns:
             return
-        if move.board.settings.skip_voting:
-            self._decide(move)
-        else:
+        if move.board.settings.votes:
             move.open_ballot(improvements=True)
+        else:
+            self._decide(move)
 
     def voted(self, move: Move) -> None:
         """Open a new ballot for a new answer; end when all have voted or nothing can change any more."""
@@ -36,6 +36,8 @@ class Voting(Rounds):
                 move.decide(alone[0], "only_answer")
             else:
                 move.open_ballot(improvements=True)
+        elif move.late in board.live and board.stopped_by != "budget":
+            move.ask_again(move.late, improvements=True)
         elif not board.turns or is_decided(board, count(board)):
             move.save_turns()
             self._decide(move)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Set as AbstractSet
 from dataclasses import replace
+from types import MappingProxyType
 
 from massgen_mcp.backends.registry import BACKENDS
 from massgen_mcp.config.environment import Environment
 from massgen_mcp.config.load import Loaded
-from massgen_mcp.config.models import AgentConfig, RequestShare, RoundShare, TeamConfig, TurnShare
+from massgen_mcp.config.models import (
+    AgentConfig,
+    Orchestrator,
+    RequestShare,
+    RoundShare,
+    TeamConfig,
+    TurnShare,
+)
 from massgen_mcp.config.readiness import Readiness, agent_readiness, key_for
 from massgen_mcp.engine import Settings
 from massgen_mcp.errors import ConfigError, RequestRefused
@@ -17,6 +25,7 @@ from massgen_mcp.runs.cost import Course, Members, course_of
 from massgen_mcp.runs.world import ResolvedTeam
 from massgen_mcp.team import AgentSpec
 from massgen_mcp.team.budget import Share
+from massgen_mcp.team.scrutiny import LENIENT, Scrutiny
 from massgen_mcp.team.shares import Shares
 
 __all__ = [
@@ -28,6 +37,11 @@ __all__ = [
     "ready_team",
     "shares_of",
 ]
+
+_LEAD = 2
+"""Answers that one agent may be ahead of the slowest, as in MassGen, where a file does not say."""
+_NOVELTY: Mapping[str, float | None] = MappingProxyType({"lenient": None, "balanced": 0.7, "strict": 0.5})
+"""MassGen's thresholds: the share of words that a new answer may have in common with one it has seen."""
 
 
 def ready_team(loaded: Loaded, *, name: str, defaults: Allowance, why: str) -> ResolvedTeam:
@@ -48,6 +62,7 @@ def ready_team(loaded: Loaded, *, name: str, defaults: Allowance, why: str) -> R
             replace(
                 _timed(agent_spec(agent, loaded.environment, number=number), team),
                 key_name=_key_name(loaded, agent.id),
+                scrutiny=_scrutiny_of(agent, team),
             )
             for number, agent in enumerate(present)
         ),
@@ -81,6 +96,7 @@ def agent_spec(agent: AgentConfig, environment: Environment, *, number: int) -> 
         options=agent.backend,
         system_message=agent.instructions,
         weight=agent.weight,
+        fallbacks=agent.fallbacks,
         seed=number + 1,
         api_key=key.value if key.source == "environment" else None,
         environ=environment.merged(),
@@ -156,7 +172,30 @@ def engine_settings(team: TeamConfig, present: AbstractSet[str]) -> Settings:
         presenter=presenter if presenter in present else None,
         max_answers=orchestrator.max_new_answers_per_agent or Settings().max_answers,
         max_answers_global=orchestrator.max_new_answers_global,
+        lead=_lead_of(orchestrator),
+        novelty=_NOVELTY[orchestrator.answer_novelty_requirement],
+        tell_news=not orchestrator.disable_injection,
+        max_news=orchestrator.max_midstream_injections_per_round,
+        max_rounds=orchestrator.max_rounds,
         skip_voting=orchestrator.skip_voting,
+        dissent=orchestrator.dissent is not False,
+    )
+
+
+def _lead_of(orchestrator: Orchestrator) -> int | None:
+    if not orchestrator.fairness_enabled:
+        return None
+    cap = orchestrator.fairness_lead_cap_answers
+    return _LEAD if cap is None else cap
+
+
+def _scrutiny_of(agent: AgentConfig, team: TeamConfig) -> Scrutiny:
+    """The agent's own, else the team's."""
+    orchestrator = team.orchestrator
+    threshold = agent.voting_threshold
+    return Scrutiny(
+        kind=agent.voting_sensitivity or orchestrator.voting_sensitivity or LENIENT.kind,
+        threshold=orchestrator.voting_threshold if threshold is None else threshold,
     )
 
 

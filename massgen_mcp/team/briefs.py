@@ -15,12 +15,13 @@ from massgen_mcp.team.prompts import (
     synthesis_text,
     vote_text,
 )
+from massgen_mcp.team.scrutiny import how_to_judge
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.spec import Attached, Earlier
 from massgen_mcp.team.workflow import Wanted
 from massgen_mcp.text import shorten
 
-__all__ = ["Matter", "TurnBrief", "brief_turn", "handed_on", "shown_answers"]
+__all__ = ["Matter", "TurnBrief", "brief_turn", "handed_on", "shown_answers", "wanted_vote"]
 
 _HINT = 200
 """Characters of an earlier question or answer."""
@@ -54,16 +55,11 @@ def brief_turn(seat: Seat, turn: Turn, board: Board, matter: Matter) -> TurnBrie
     """The conversation, the valid labels and the wanted end of a turn."""
     answers = [board.answer(answer_id) for answer_id in turn.shown]
     labels = {board.label(answer): answer.id for answer in answers}
-    votable = tuple(board.label(answer) for answer in answers if answer.id in turn.votable)
     voting = turn.kind is TurnKind.VOTE
-    wanted = Wanted(
-        answer=turn.may_answer or not voting,
-        labels=votable if voting else (),
-        others=tuple(label for label in labels if label not in votable),
-    )
+    wanted = wanted_vote(turn, board) if voting else Wanted(answer=True, others=tuple(labels))
     messages = [*seat.conversation] or _opening(seat, matter)
     if turn.kind is not TurnKind.ANSWER:
-        messages.append(Message(role="user", text=_task(seat, turn, board, answers, votable, matter)))
+        messages.append(Message(role="user", text=_task(seat, turn, board, answers, wanted, matter)))
     kind = "vote" if voting else "answer" if turn.kind is TurnKind.ANSWER else "present"
     brief = Brief(
         kind=kind,
@@ -71,6 +67,20 @@ def brief_turn(seat: Seat, turn: Turn, board: Board, matter: Matter) -> TurnBrie
         answers=tuple((board.label(answer), answer.conclusion, answer.content) for answer in answers),
     )
     return TurnBrief(messages=tuple(messages), wanted=wanted, labels=labels, brief=brief)
+
+
+def wanted_vote(turn: Turn, board: Board) -> Wanted:
+    """What a vote turn may end in, by what it shows now."""
+    answers = [board.answer(answer_id) for answer_id in turn.shown]
+    votable = tuple(board.label(answer) for answer in answers if answer.id in turn.votable)
+    novelty = board.settings.novelty
+    return Wanted(
+        answer=turn.may_answer,
+        labels=votable,
+        others=tuple(board.label(answer) for answer in answers if answer.id not in turn.votable),
+        taken=() if novelty is None else tuple((board.label(item), item.content) for item in answers),
+        novelty=1.0 if novelty is None else novelty,
+    )
 
 
 def shown_answers(board: Board, answers: Sequence[Answer], reader: str) -> list[ShownAnswer]:
@@ -119,11 +129,19 @@ def _opening(seat: Seat, matter: Matter) -> list[Message]:
 
 
 def _task(
-    seat: Seat, turn: Turn, board: Board, answers: Sequence[Answer], votable: Sequence[str], matter: Matter
+    seat: Seat, turn: Turn, board: Board, answers: Sequence[Answer], wanted: Wanted, matter: Matter
 ) -> str:
     shown = shown_answers(board, answers, turn.agent)
     if turn.kind is TurnKind.VOTE:
-        return vote_text(shown, votable, matter.tag, may_answer=turn.may_answer)
+        judge, improve = how_to_judge(seat.spec.scrutiny, turn.ballot)
+        return vote_text(
+            shown,
+            wanted.labels,
+            matter.tag,
+            may_answer=turn.may_answer,
+            judge=judge,
+            improve=improve,
+        )
     if turn.kind is TurnKind.SYNTHESIZE:
         split = board.settings.presentation != "synthesize"
         return synthesis_text(shown, matter.tag, split=split)

@@ -11,7 +11,7 @@ from massgen_mcp.backends.base import AgentRuntime, Backend, ModelBackend, Runti
 from massgen_mcp.backends.prices import Prices, reported_stands
 from massgen_mcp.backends.retry import ask
 from massgen_mcp.engine import Turn
-from massgen_mcp.errors import BackendError
+from massgen_mcp.errors import BackendError, FailureKind
 from massgen_mcp.messages import (
     Delta,
     ObservedCall,
@@ -37,6 +37,8 @@ _CHARS_PER_TOKEN = 3
 """Fewer than most languages have, so that an estimate is rather too high."""
 _IMAGE_CHARS = 4_500
 """What a picture costs, about, in characters of text."""
+_SAME_ELSEWHERE: frozenset[FailureKind] = frozenset({"auth", "network", "unavailable"})
+"""Failures that another model of the same backend would meet, too."""
 _EXPECTED_OUTPUT = 4_096
 """Tokens set aside for a reply where the configuration does not bound it."""
 
@@ -158,6 +160,24 @@ class Caller:
         )
         # As it was written down, without secrets: what follows is then the same when it is used again.
         return reply_of(record.body)
+
+    def fall_back(self, seat: Seat, error: BackendError) -> bool:
+        """Go on with the agent's next fallback model, for the rest of the run; False where none can help.
+
+        What was journalled leads to the same model again when a run is resumed.
+        """
+        spec = seat.spec
+        if error.kind in _SAME_ELSEWHERE or seat.fallen >= len(spec.fallbacks):
+            return False
+        model = spec.fallbacks[seat.fallen]
+        seat.fallen += 1
+        own = spec.options.model or spec.info.title
+        seat.warnings.append(f"{own} could not answer ({error.kind}); {model} took over")
+        if seat.backend is not None:
+            seat.retired.append(seat.backend)
+        seat.backend = self._unopened = None
+        seat.spec = replace(spec, options=spec.options.with_model(model))
+        return True
 
     async def _known(self, seat: Seat, request: Request) -> Reply | None:
         """The reply that was journalled for it; None when the run is live.

@@ -90,12 +90,24 @@ def _conversation(earlier: Sequence[Exchange], tag: str) -> str:
     return f"Earlier in this conversation:\n{fence(said, tag)}"
 
 
-def vote_text(answers: Sequence[ShownAnswer], labels: Sequence[str], tag: str, *, may_answer: bool) -> str:
-    """All current answers, and what to do about them."""
-    instead = " Only if you can clearly improve on all of them, hand in a new answer instead." * may_answer
+_INSTEAD = "Only if you can clearly improve on all of them, hand in a new answer instead."
+
+
+def vote_text(
+    answers: Sequence[ShownAnswer],
+    labels: Sequence[str],
+    tag: str,
+    *,
+    may_answer: bool,
+    judge: str = "",
+    improve: str = "",
+) -> str:
+    """All current answers, and what to do about them; `judge` and `improve` as the team file wants it."""
+    how = f" {judge}" if judge else ""
+    instead = f" {improve or _INSTEAD}" if may_answer else ""
     return (
         f"{_answers(answers, tag)}\n\nVote for the most correct and complete answer; how sure or long it "
-        f"sounds does not count. Valid labels: {', '.join(labels)}.{instead}"
+        f"sounds does not count.{how} Valid labels: {', '.join(labels)}.{instead}"
     )
 
 

@@ -360,8 +360,9 @@ class TeamRun:
         with anyio.move_on_after(5, shield=True):
             async with anyio.create_task_group() as tasks:
                 for seat in self.seats.values():
-                    if seat.backend is not None:
-                        tasks.start_soon(_closed, seat.spec.id, seat.backend)
+                    for backend in (seat.backend, *seat.retired):
+                        if backend is not None:
+                            tasks.start_soon(_closed, seat.spec.id, backend)
 
 
 async def _closed(agent: str, backend: Backend) -> None:

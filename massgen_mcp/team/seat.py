@@ -46,6 +46,10 @@ class Seat:
     state: AgentState = "waiting"
     error: str = ""
     error_kind: str = ""
+    retired: list[Backend] = field(default_factory=list[Backend])
+    """Models that a fallback took over from, to be closed at the end."""
+    fallen: int = 0
+    """How many of its fallback models it has gone on to."""
     warnings: list[str] = field(default_factory=list[str])
     repeats: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """How often the same call of a tool was made."""

@@ -17,6 +17,7 @@ from massgen_mcp.backends.options import Options
 from massgen_mcp.clock import Clock
 from massgen_mcp.engine import AgentId, Settings
 from massgen_mcp.messages import Image
+from massgen_mcp.team.scrutiny import LENIENT, Scrutiny
 from massgen_mcp.team.shares import Shares
 from massgen_mcp.tools.toolset import NoTools, Toolset
 from massgen_mcp.usage import Usage
@@ -56,6 +57,10 @@ class AgentSpec:
     options: Options
     system_message: str = ""
     weight: float = 1.0
+    scrutiny: Scrutiny = LENIENT
+    """How hard it looks before it votes."""
+    fallbacks: tuple[str, ...] = ()
+    """Models of the same backend that take over when its own can't answer."""
     seed: int = 0
     api_key: SecretStr | None = None
     """The key from the environment; one in the team file stands in `options`."""

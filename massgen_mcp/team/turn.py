@@ -30,7 +30,7 @@ from massgen_mcp.engine import (
 )
 from massgen_mcp.errors import BackendError, JournalError, ReplayRefused, RunNotFound, RunTaken
 from massgen_mcp.messages import Message, Reply, Request, ToolCall, ToolResult
-from massgen_mcp.team.briefs import Matter, brief_turn, handed_on, shown_answers
+from massgen_mcp.team.briefs import Matter, brief_turn, handed_on, shown_answers, wanted_vote
 from massgen_mcp.team.budget import BudgetSpent
 from massgen_mcp.team.calls import Caller
 from massgen_mcp.team.log import EventLog
@@ -46,7 +46,6 @@ from massgen_mcp.team.workflow import (
     Slip,
     Submit,
     UseTools,
-    Wanted,
     constrained_schema,
     fit_answer,
     fit_conclusion,
@@ -130,13 +129,13 @@ class TurnInMotion:
         answers = [board.answer(answer_id) for answer_id in command.shown]
         self._labels |= {board.label(answer): answer.id for answer in answers}
         turn = board.turns[command.agent]
-        votable = tuple(board.label(answer) for answer in answers if answer.id in turn.votable)
-        others = tuple(board.label(answer) for answer in answers if answer.id not in turn.votable)
-        self._wanted = Wanted(answer=turn.may_answer, labels=votable, others=others)
+        self._wanted = wanted_vote(turn, board)
         # What came in before and was not told yet is news still.
         self._new = tuple(item for item in command.shown if item in (*self._new, *command.new))
         new = [board.answer(answer_id) for answer_id in self._new]
-        self._news = news_text(shown_answers(board, new, command.agent), votable, self._matter.tag)
+        self._news = news_text(
+            shown_answers(board, new, command.agent), self._wanted.labels, self._matter.tag
+        )
 
     def follow(self, turn: Turn) -> None:
         """Answering has closed while the turn runs: from the next request on it can only end in a vote."""
@@ -226,15 +225,26 @@ class TurnInMotion:
         if await self.past.hears_news():
             self._news, self._new = "", ()
         try:
-            return await self._caller.request(
-                self._seat, self._turn, self._request(), self, observed=self._enter_tools
-            )
+            return await self._asked()
         except (BackendError, BudgetSpent) as error:
             call = self._handed_in()
             if call is None:
                 raise
             self.out_of_budget = isinstance(error, BudgetSpent) and error.ends_run
             return Reply(calls=(call,))
+
+    async def _asked(self) -> Reply:
+        """The model's reply, or that of the first fallback that gives one."""
+        while True:
+            try:
+                return await self._caller.request(
+                    self._seat, self._turn, self._request(), self, observed=self._enter_tools
+                )
+            except BackendError as error:
+                if self._handed_in() is not None or not self._caller.fall_back(self._seat, error):
+                    raise
+                # One model's own items mean nothing to another.
+                self._messages = [replace(message, native=None) for message in self._messages]
 
     @property
     def has_handed_in(self) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 from massgen_mcp.backends.info import Workflow
+from massgen_mcp.engine import likeness
 from massgen_mcp.messages import Reply, ToolCall, ToolSpec, parse_arguments
 from massgen_mcp.text import shorten
 
@@ -90,6 +91,10 @@ class Wanted:
     """Labels that may be voted for; empty where no vote is asked for."""
     others: tuple[str, ...] = ()
     """Labels that were shown but may not be voted for, for `add`."""
+    taken: tuple[tuple[str, str], ...] = ()
+    """Label and text of the answers that a new one must differ from."""
+    novelty: float = 1.0
+    """The share of words that a new answer may have in common with one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,11 +189,31 @@ def _read_answer(call: ToolCall, arguments: dict[str, Any], wanted: Wanted) -> D
     content, conclusion = arguments.get("content"), arguments.get("conclusion", "")
     if not isinstance(content, str) or not content.strip():
         return _slip(call, "`content` must be your whole answer, as a non-empty string.")
+    close = _too_close(content, wanted)
+    if close:
+        return _slip(call, close, vote=True)
     return Submit(
         content=fit_answer(content),
         conclusion=fit_conclusion(conclusion if isinstance(conclusion, str) else str(conclusion)),
         call=call,
     )
+
+
+def _too_close(content: str, wanted: Wanted) -> str:
+    """What to tell an agent whose new answer says little that is new; empty for one that does.
+
+    The very text of an answer is no slip: it is agreement with it.
+    """
+    if any(content.strip() == text.strip() for _, text in wanted.taken):
+        return ""
+    for label, text in wanted.taken:
+        share = likeness(content, text)
+        if share > wanted.novelty:
+            return (
+                f"{share:.0%} of its words are those of {label}; more than {wanted.novelty:.0%} is not a new "
+                "answer. Vote, or hand in one that differs in substance."
+            )
+    return ""
 
 
 def fit_answer(content: str) -> str:

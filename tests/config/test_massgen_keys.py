@@ -95,16 +95,34 @@ def test_massgens_words_for_coordination_mean_these(
 
 def test_what_a_run_goes_without_is_a_warning_that_refuses_nothing(load: Callable[..., Loaded]) -> None:
     text = (
-        "agent: {id: a, voting_sensitivity: strict, backend: {type: groq}}\n"
-        "orchestrator: {voting_sensitivity: balanced, fairness_enabled: true, disable_injection: true}\n"
+        "agent: {id: a, backend: {type: groq, defer_loading: true}}\n"
+        "timeout_settings: {round_timeout_grace_seconds: 60}\n"
     )
     loaded = load(text, GROQ_API_KEY="k")
     assert loaded.unavailable == ()
-    assert [problem.path for problem in loaded.problems] == [
-        "agent.voting_sensitivity",
-        "orchestrator.voting_sensitivity",
-        "orchestrator.disable_injection",
+    assert [(problem.severity, problem.path) for problem in loaded.problems] == [
+        ("warning", "agent.backend.defer_loading"),
+        ("warning", "timeout_settings.round_timeout_grace_seconds"),
     ]
+
+
+def test_what_has_no_meaning_beside_other_keys_is_told(load: Callable[..., Loaded]) -> None:
+    text = (
+        "agent: {id: a, voting_threshold: 3, voting_sensitivity: strict, backend: {type: groq}}\n"
+        "orchestrator: {fairness_enabled: true, disable_injection: true, max_new_answers_per_agent: 3}\n"
+    )
+    loaded = load(text, GROQ_API_KEY="k")
+    assert {problem.severity for problem in loaded.problems} == {"notice"}
+    auto = "nothing here: in strategy auto nobody answers again after the first round. strategy: vote has it."
+    assert [str(problem) for problem in loaded.problems] == [
+        (
+            "agent.voting_threshold (line 1): "
+            "nothing here: only voting_sensitivity roi and checklist have a threshold"
+        ),
+        f"orchestrator.disable_injection (line 2): {auto}",
+        f"orchestrator.max_new_answers_per_agent (line 2): {auto}",
+    ]
+    assert load(text.replace("{fair", "{strategy: vote, fair"), GROQ_API_KEY="k").problems[1:] == ()
 
 
 @pytest.mark.parametrize(
@@ -134,6 +152,25 @@ def test_both_texts_of_an_agent_are_its_instructions(load: Callable[..., Loaded]
     assert loaded.team.agents[0].instructions == "One.\n\nTwo."
 
 
-def test_fallback_models_are_to_come(load: Callable[..., Loaded]) -> None:
-    loaded = load("agent: {id: a, fallbacks: [m], backend: {type: groq}}", GROQ_API_KEY="k")
-    assert [problem.path for problem in loaded.unavailable] == ["agent.fallbacks"]
+@pytest.mark.parametrize("backend", ["codex", "claude_code", "local"])
+def test_fallback_models_are_refused_where_none_can_take_over(
+    load: Callable[..., Loaded], backend: str
+) -> None:
+    loaded = load(
+        f"agent: {{id: a, fallbacks: [m], backend: {{type: {backend}, model: x}}}}", OPENAI_API_KEY="k"
+    )
+    (problem,) = [problem for problem in loaded.problems if problem.path == "agent.fallbacks"]
+    assert problem.severity == "error"
+    assert "so none can take over" in problem.message
+
+
+def test_a_fallback_model_that_is_retired_is_told(load: Callable[..., Loaded]) -> None:
+    loaded = load(
+        "agent: {id: a, fallbacks: [m, mixtral-8x7b-32768], backend: {type: groq}}", GROQ_API_KEY="k"
+    )
+    assert loaded.unavailable == ()
+    (problem,) = loaded.problems
+    assert str(problem) == (
+        "agent.fallbacks[1] (line 1): 'mixtral-8x7b-32768' was retired on 2025-03-20. "
+        "Use 'openai/gpt-oss-120b'."
+    )

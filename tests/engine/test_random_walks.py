@@ -122,7 +122,9 @@ class Walk:
         for vote in after.votes[len(before.votes) :]:
             turn = before.turns[vote.voter]
             assert vote.answer in turn.votable
-            assert vote.ballot == turn.ballot == before.ballot
+            assert vote.ballot == turn.ballot
+            # Who is not told of new answers may still vote on those it was shown.
+            assert turn.ballot == before.ballot or not before.settings.tell_news
             assert {*vote.add} <= {*turn.shown}
         ballots = [(vote.voter, vote.ballot) for vote in after.votes]
         assert len(set(ballots)) == len(ballots)
@@ -165,6 +167,11 @@ def opening_board(chance: random.Random) -> Board:
             presenter=chance.choice([None, None, "a", "d"]),
             max_answers=chance.choice([1, 2, 3, 4]),
             max_answers_global=chance.choice([None, None, 5, 9]),
+            lead=chance.choice([None, None, 1, 2]),
+            tell_news=chance.random() < 0.7,
+            max_news=chance.choice([None, None, 1, 2]),
+            max_rounds=chance.choice([None, None, None, 2, 3]),
+            dissent=chance.random() < 0.8,
             skip_voting=chance.random() < 0.05,
         ),
     )

@@ -318,6 +318,7 @@ class World:
         self.slow_begin = pick.choice([0.0, 1.0, 15.0])
         self.cancel_after = None if plain else pick.choice([None, None, None, 10.0, 40.0])
         self.places = None if plain else pick.choice([None, None, 1, 2])
+        more = Random(f"more {seed}")
         self.settings = Settings(
             seed=seed,
             quorum=None if plain else pick.choice([None, None, 2]),
@@ -326,6 +327,11 @@ class World:
             presentation="reuse" if plain else pick.choice(["winner", "reuse", "synthesize"]),
             present_always=pick.random() < 0.2 and not plain,
             max_answers=1 if plain else pick.choice([1, 2, 3]),
+            lead=None if plain else more.choice([None, 1, 2]),
+            novelty=None if plain else more.choice([None, 0.5]),
+            tell_news=plain or more.random() < 0.7,
+            max_news=None if plain else more.choice([None, 1]),
+            max_rounds=None if plain else more.choice([None, None, 3]),
             skip_voting=pick.random() < 0.1,
         )
         limits = Limits(
@@ -339,13 +345,24 @@ class World:
         )
         if newsy:
             self.tooled, self.looking, self.voting, self.values = frozenset(names), 0.5, 0.4, 50
-            self.settings = Settings(seed=seed, max_answers=3, presentation=self.settings.presentation)
+            self.settings = Settings(
+                seed=seed,
+                max_answers=3,
+                presentation=self.settings.presentation,
+                max_news=self.settings.max_news,
+            )
             limits, self.cancel_after = Limits(seconds=3_000), None
         self.spec = TeamSpec(
             question="How many?",
             tag="data-0123456789abcdef",
             agents=tuple(
-                AgentSpec(id=name, info=self.rows[name], options=Options(type="scripted")) for name in names
+                AgentSpec(
+                    id=name,
+                    info=self.rows[name],
+                    options=Options(type="scripted"),
+                    fallbacks=() if plain else more.choice([(), (), ("spare",), ("spare", "last")]),
+                )
+                for name in names
             ),
             strategy="vote" if newsy else "auto" if plain else pick.choice(["auto", "vote"]),
             settings=self.settings,

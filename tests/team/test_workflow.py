@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -275,3 +276,17 @@ def fixed_text() -> dict[str, int]:
 def test_our_own_fixed_text_stays_under_2_kb_per_request():
     sizes = fixed_text()
     assert {kind: size for kind, size in sizes.items() if size >= 2_000} == {}
+
+
+def test_an_answer_that_is_hardly_new_is_sent_back_with_the_answer_it_is_like():
+    wanted = replace(EITHER, taken=(("agent1.1", "Use a queue, then drain it."),), novelty=0.7)
+    said = {"content": "Use a queue and then drain it.", "conclusion": "a queue"}
+    slip = slip_of(read(call("new_answer", said), wanted=wanted))
+    assert slip.vote
+    assert "86% of its words are those of agent1.1; more than 70% is not a new answer" in slip.why
+
+
+@pytest.mark.parametrize("content", [" Use a queue.", "Take two stacks instead"])
+def test_the_very_text_of_an_answer_is_agreement_and_other_words_are_new(content: str):
+    wanted = replace(EITHER, taken=(("agent1.1", "Use a queue."),), novelty=0.5)
+    assert isinstance(read(call("new_answer", {"content": content}), wanted=wanted), Submit)
