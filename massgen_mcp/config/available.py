@@ -44,20 +44,49 @@ _COORDINATION: Mapping[str, str] = MappingProxyType(
 )
 _TEAM: Mapping[str, str] = MappingProxyType({"permissions": "tool permissions are"})
 
-_SOFT_ORCHESTRATOR = (
-    "voting_sensitivity",
-    "voting_threshold",
-    "answer_novelty_requirement",
-    "disable_injection",
-    "max_midstream_injections_per_round",
-    "fairness_enabled",
-    "fairness_lead_cap_answers",
-    "max_rounds",
-    "dissent",
+_DECISIONS = "Agents vote by one standard, and any new answer counts that is not one of those there."
+_ROUNDS = "Answers are asked for in rounds, so nobody runs ahead."
+_NEWS = "Agents inside a tool loop are told of new answers with their next tool result."
+_ONE_BY_ONE = "The calls of one reply run one after the other."
+_ALL_SHOWN = "All tools are described from the start."
+
+_SOFT_ORCHESTRATOR: Mapping[str, str] = MappingProxyType(
+    {
+        "voting_sensitivity": "",
+        "voting_threshold": _DECISIONS,
+        "answer_novelty_requirement": _DECISIONS,
+        "disable_injection": _NEWS,
+        "max_midstream_injections_per_round": _NEWS,
+        "fairness_enabled": _ROUNDS,
+        "fairness_lead_cap_answers": _ROUNDS,
+        "max_rounds": "The strategies of today have the rounds that they need.",
+        "dissent": "Results always name who differs.",
+    }
 )
-_SOFT_TOOLS = ("concurrent_tool_execution", "max_concurrent_tools", "defer_loading", "multimodal_config")
+_SOFT_COORDINATION: Mapping[str, str] = MappingProxyType(
+    {
+        "broadcast_sensitivity": "",
+        "broadcast_timeout": "",
+        "broadcast_wait_by_default": "",
+        "max_broadcasts_per_agent": "",
+        "response_depth": "",
+    }
+)
+_SOFT_TOOLS: Mapping[str, str] = MappingProxyType(
+    {
+        "concurrent_tool_execution": _ONE_BY_ONE,
+        "max_concurrent_tools": _ONE_BY_ONE,
+        "defer_loading": _ALL_SHOWN,
+        "multimodal_config": "The media keys beside it hold.",
+    }
+)
+_SOFT_AGENT: Mapping[str, str] = MappingProxyType({"voting_sensitivity": "", "voting_threshold": _DECISIONS})
+_SOFT_TIMEOUTS: Mapping[str, str] = MappingProxyType(
+    {"round_timeout_grace_seconds": "A round ends at its deadline, with the answers that are there."}
+)
+_SO_ANYHOW: Mapping[str, object] = MappingProxyType({"concurrent_tool_execution": False, "dissent": True})
+"""Values that say what a run does in any case."""
 _SITS_OUT = "This agent sits out."
-_SOFT_AGENT = ("voting_sensitivity", "voting_threshold")
 
 
 def _used(model: BaseModel, key: str) -> bool:
@@ -65,7 +94,8 @@ def _used(model: BaseModel, key: str) -> bool:
     if key not in model.model_fields_set:
         return False
     default: object = model.__class__.model_fields[key].get_default(call_default_factory=True)
-    return bool(getattr(model, key) != default)
+    value: object = getattr(model, key)
+    return value != default and (key not in _SO_ANYHOW or value != _SO_ANYHOW[key])
 
 
 def not_yet(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iterator[Problem]:
@@ -99,24 +129,49 @@ def _of_agent(agent: AgentConfig, path: KeyPath, places: Places) -> Iterator[Pro
 
 
 def soft(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iterator[Problem]:
-    """Each use of something that a run goes without today."""
-
-    def without(model: BaseModel, keys: tuple[str, ...], path: KeyPath) -> Iterator[Problem]:
-        for key in keys:
-            if _used(model, key):
-                yield places.problem(
-                    (*path, key), "not available yet; a run goes without it.", severity="warning"
-                )
-
-    yield from without(team.timeout_settings, ("round_timeout_grace_seconds",), ("timeout_settings",))
-    orchestrator: Orchestrator = team.orchestrator
-    yield from without(orchestrator, _SOFT_ORCHESTRATOR, ("orchestrator",))
+    """Each use of something that a run goes without today, with what it does instead."""
+    orchestrator, at = team.orchestrator, ("orchestrator",)
+    yield from _without(team.timeout_settings, _SOFT_TIMEOUTS, ("timeout_settings",), places)
+    yield from _without(orchestrator, _SOFT_ORCHESTRATOR, at, places)
+    yield from _without(orchestrator.coordination, _SOFT_COORDINATION, (*at, "coordination"), places)
+    if orchestrator.defer_voting_until_all_answered is False:
+        key = (*at, "defer_voting_until_all_answered")
+        yield places.problem(key, "here a vote always waits for all answers.", severity="warning")
+    if orchestrator.quorum is not None and orchestrator.effective_strategy != "auto":
+        yield _for_strategy((*at, "quorum"), "auto", places)
+    if orchestrator.samples is not None and orchestrator.effective_strategy != "best_of":
+        yield _for_strategy((*at, "samples"), "best_of", places)
     for agent in team.agents:
-        info = backend_info(agent.backend.type)
-        if info is not None and not info.executes and agent.optional:
-            yield _warn((*paths[agent.id], "backend", "type"), f"backend {info.type!r} is", places, _SITS_OUT)
-        yield from without(agent, _SOFT_AGENT, paths[agent.id])
-        yield from without(agent.tools, _SOFT_TOOLS, (*paths[agent.id], "backend"))
+        yield from _soft_of_agent(agent, paths[agent.id], orchestrator, places)
+
+
+def _soft_of_agent(
+    agent: AgentConfig, path: KeyPath, orchestrator: Orchestrator, places: Places
+) -> Iterator[Problem]:
+    block = (*path, "backend")
+    info = backend_info(agent.backend.type)
+    if info is not None and not info.executes and agent.optional:
+        yield _warn((*block, "type"), f"backend {info.type!r} is", places, _SITS_OUT)
+    yield from _without(agent, _SOFT_AGENT, path, places)
+    if agent.subtask is not None and orchestrator.effective_strategy != "decompose":
+        yield _for_strategy((*path, "subtask"), "decompose", places)
+    yield from _without(agent.tools, _SOFT_TOOLS, block, places)
+    for index, server in enumerate(agent.tools.mcp_servers):
+        entry = (*block, "mcp_servers", index)
+        at = entry if entry in places.marks else (*block, "mcp_servers", server.name)
+        yield from _without(server, {"defer_loading": _ALL_SHOWN}, at, places)
+
+
+def _without(model: BaseModel, table: Mapping[str, str], path: KeyPath, places: Places) -> Iterator[Problem]:
+    for key, instead in table.items():
+        if _used(model, key):
+            message = "not available yet; a run goes without it."
+            yield places.problem((*path, key), message, severity="warning", hint=instead)
+
+
+def _for_strategy(path: KeyPath, strategy: str, places: Places) -> Problem:
+    message = f"only strategy: {strategy} takes it; a run goes without it."
+    return places.problem(path, message, severity="warning")
 
 
 def _keys(model: BaseModel, table: Mapping[str, str], path: KeyPath, places: Places) -> Iterator[Problem]:
