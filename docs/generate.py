@@ -110,7 +110,10 @@ def _variables() -> Iterator[dict[str, Any]]:
         for name in row.env if row.executes else ():
             uses.setdefault(name, []).append(row.type)
     for name, kinds in uses.items():
-        words = f"Key of the backend{'s' if len(kinds) > 1 else ''} {' and '.join(kinds)}"
+        *others, last = kinds
+        words = (
+            f"Key of the backends {', '.join(others)} and {last}" if others else f"Key of the backend {last}"
+        )
         yield {"name": name, "description": words, "isRequired": False, "isSecret": True}
         if "azure_openai" in kinds:
             for other, words in (

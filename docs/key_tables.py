@@ -168,7 +168,7 @@ def _state_of(model: type[BaseModel], key: str, value: object) -> str:
     match part:
         case Options() if key != "type":
             agent["backend"] = part.model_copy(update={"type": "groq"})
-        case AgentTools():
+        case AgentTools() if key != "mcp_servers":
             agent["tools"] = part
         case AgentKeys():
             agent |= part.__dict__

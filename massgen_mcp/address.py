@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import TypeAlias
 
 import httpx2
@@ -103,6 +104,7 @@ def is_loopback(host: str) -> bool:
     return host.lower() == _LOCALHOST or (address is not None and _embedded(address).is_loopback)
 
 
+@lru_cache(maxsize=256)
 def _parse(text: str) -> _Address | None:
     try:
         return ipaddress.ip_address(text.strip("[]"))

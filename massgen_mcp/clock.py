@@ -101,13 +101,14 @@ class ScriptedClock:
 
     async def run(self) -> None:
         """Move time for as long as this task lives, whenever all others wait."""
+        await self._settle()
         while True:
-            await self._settle()
             if self._sleepers:
                 await self._wake_next()
             else:
                 self._slept = anyio.Event()
                 await self._slept.wait()
+                await self._settle()
 
     async def _wake_next(self) -> None:
         self._elapsed, _, event = heapq.heappop(self._sleepers)

@@ -71,7 +71,7 @@ def _needed(character: str, text: str, position: int) -> bool:
         return kind[0] in "LM" and _is_letter(after)
     if _VARIATION.match(character):
         return kind[0] in "LNS" or kind == "Po"
-    start = text.rfind(_FLAG, 0, position)
+    start = text.rfind(_FLAG, max(0, position - len(_FLAGS[0])), position)
     return start >= 0 and any(
         text.startswith(flag, start) and position < start + len(flag) for flag in _FLAGS
     )

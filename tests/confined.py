@@ -27,10 +27,11 @@ from massgen_mcp.workspace.landlock import Landlock
 from massgen_mcp.workspace.python import bare_python, python_roots
 from massgen_mcp.workspace.root import RootLimits, pids_folder, unshares
 
-__all__ = ["CASES", "LINUX", "Sockets", "World", "alive", "listening", "opened", "protecting"]
+__all__ = ["CASES", "ENVIRON", "LINUX", "Sockets", "World", "alive", "listening", "opened", "protecting"]
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux confines so; macOS has Seatbelt")
 CASES = ("bwrap-ordinary", "bwrap-root", "bwrap-root-counted", "landlock-ordinary", "landlock-root")
+ENVIRON = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 _ORDINARY = 65534
 _PACKAGE = Path(package.__file__).parent
 
@@ -83,7 +84,7 @@ class World:
         """Run a program to its end."""
         return subprocess.run(  # noqa: S603 - what is tested
             self.command(argv, within),
-            env={"PATH": os.defpath, "LANG": "C.UTF-8", **(environ or {})},
+            env={**ENVIRON, **(environ or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -8,7 +8,7 @@ async with Client(build_server(team)) as client: ...
 A step of a script is what an agent replies to one request:
 
 - `"answer: TEXT"` hands in TEXT; its first line is the conclusion
-- `"vote: TEXT"` votes for the answer shown that holds TEXT; `"vote: TEXT because REASON"`
+- `"vote: TEXT"` votes for the answer shown that holds TEXT; `"vote: TEXT add OTHER because REASON"`
 - any other text is a plain reply
 - an exception is raised
 - `After(event, step)` replies only when the event is set
@@ -246,7 +246,9 @@ class _ScriptedBackend:
             name, arguments = "new_answer", {"content": rest, "conclusion": rest.splitlines()[0]}
         else:
             text, _, reason = rest.partition(" because ")
+            text, _, other = text.partition(" add ")
             name, arguments = "vote", {"answer": _label(text, request), "reason": reason}
+            arguments |= {"add": [_label(other, request)]} if other else {}
         call = ToolCall(id="call-1", name=name, arguments=json.dumps(arguments))
         return Reply(calls=(call,), finish="tool_calls", model=self.model, usage=_USAGE)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from types import ModuleType
-from typing import Any, Never
+from typing import Any
 
 import anyio
 
@@ -17,9 +17,9 @@ from massgen_mcp.backends.ag2_tools import TeamTools
 from massgen_mcp.backends.ag2_wire import text_of
 from massgen_mcp.backends.base import TurnTools
 from massgen_mcp.backends.info import BackendInfo
-from massgen_mcp.backends.pulse import PULSE
+from massgen_mcp.backends.runtime_turn import Delivered, HeldTurn
 from massgen_mcp.errors import BackendError
-from massgen_mcp.messages import Delta, Message, ObservedCall, Reply, Request, Spent, ToolCall, ToolResult
+from massgen_mcp.messages import Delta, ObservedCall, Reply, Request, Spent, ToolCall
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.text import shorten, visible
 from massgen_mcp.usage import Usage
@@ -48,8 +48,10 @@ class Ag2Agent:
         code: CodeTool | None,
         warnings: Sequence[str],
     ) -> None:
-        self._info = info
-        self._model = models.name
+        self.info = info
+        """The backend's row."""
+        self.model = models.name
+        """The model asked first."""
         self._agent = agent
         self._stream = stream
         self._events = events
@@ -59,17 +61,7 @@ class Ag2Agent:
         self._system = system
         self._code = code
         self._warnings = tuple(warnings)
-        self._told: list[Message] = []
-
-    @property
-    def info(self) -> BackendInfo:
-        """The backend's row."""
-        return self._info
-
-    @property
-    def model(self) -> str:
-        """The model asked first."""
-        return self._model
+        self._delivered = Delivered()
 
     @property
     def session(self) -> str | None:
@@ -80,7 +72,7 @@ class Ag2Agent:
     async def run_turn(self, request: Request, tools: TurnTools) -> AsyncGenerator[AsyncIterator[Delta]]:
         """Borrow the stream of one attempt at a turn; leaving stops it."""
         turn = _Turn(tools)
-        history, told = list(await self._stream.history.get_events()), list(self._told)
+        history, held = list(await self._stream.history.get_events()), self._delivered.held
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._drive, turn, request, len(history))
@@ -94,7 +86,7 @@ class Ag2Agent:
         if turn.failure is not None or not turn.replies:
             # As if it had not begun: the same request may come again.
             await self._stream.history.replace(history)
-            self._told = told
+            self._delivered.held = held
         if failure is not None:
             raise failure
 
@@ -135,7 +127,7 @@ class Ag2Agent:
             show=self._models.conversation.show,
         )
         run = self._agent.run(
-            *self._new(request),
+            *(message.text for message in self._delivered.news(request)),
             stream=self._stream,
             config=model,
             prompt=[text for text in system if text],
@@ -153,13 +145,6 @@ class Ag2Agent:
         if turn.broken is not None:
             raise turn.broken
         return text
-
-    def _new(self, request: Request) -> list[str]:
-        """What the user says that the agent was not told yet, the last entry in any case."""
-        users = [message for message in request.messages if message.role == "user"]
-        new = [message for message in users[:-1] if message not in self._told] + users[-1:]
-        self._told += new
-        return [message.text for message in new]
 
     async def _reply(self, turn: _Turn, text: str, begun: int) -> Reply:
         ended = turn.tools.ended_by
@@ -212,23 +197,18 @@ class Ag2Agent:
         return error
 
 
-class _Turn:
+class _Turn(HeldTurn):
     """A turn in motion: what its tools, its model and its reader share."""
 
     def __init__(self, tools: TurnTools) -> None:
-        self.tools = tools
+        super().__init__(tools)
         self.scope = anyio.CancelScope()
         self.working = anyio.CancelScope()
         """Around AG2's loop: cancelled when a call has ended the turn."""
-        self.used = False
-        """Whether a tool was used, so that the turn can't be replayed."""
         self.replies: list[Reply] = []
         self.reply: Reply | None = None
         self.failure: Exception | None = None
-        self.broken: Exception | None = None
-        """What a team's tool raised, such as a journal that can't be written."""
         self._send, self._receive = anyio.create_memory_object_stream[Delta](math.inf)
-        self._pulse = PULSE.get()
 
     async def deltas(self) -> AsyncGenerator[Delta]:
         """What streams, then the reply."""
@@ -264,35 +244,8 @@ class _Turn:
         self.used = True
         self.tell(ObservedCall(name=call.name, detail=_first_line(call.arguments)))
 
-    async def call(self, call: ToolCall) -> ToolResult:
-        """Run a call of the team's; does not return when it ends the turn."""
-        self.used = True
-        self._beat()
-        try:
-            result = await self.tools.call(call)
-        except Exception as error:  # noqa: BLE001 - AG2 would tell its model of it; it is for the team
-            self._end(error)
-            return await _forever()
-        self._beat()
-        if self.tools.ended_by is not None:
-            self._end()
-            return await _forever()
-        return result
-
-    def _end(self, broken: Exception | None = None) -> None:
-        self.broken = self.broken or broken
+    def _end(self) -> None:
         self.working.cancel()
-
-    def _beat(self) -> None:
-        """A tool's work is life, also where nothing streams."""
-        if self._pulse is not None:
-            self._pulse.beat()
-
-
-async def _forever() -> Never:
-    """Hold AG2's loop where it is, until it is cancelled."""
-    await anyio.sleep_forever()
-    raise AssertionError
 
 
 def _first_line(arguments: str) -> str:

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from subprocess import DEVNULL, PIPE, STDOUT
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import anyio
 import anyio.to_thread
 from anyio.abc import ByteReceiveStream, Process
 
 from massgen_mcp.backends.ag2 import CodeExecution
+from massgen_mcp.backends.agent_place import FindSandbox
 from massgen_mcp.backends.cli_folder import OwnFolder, make_folder
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.sdk import load
@@ -22,7 +23,7 @@ from massgen_mcp.errors import BackendError, MassgenError
 from massgen_mcp.workspace.confinement import Confinement, ProcessLimits
 from massgen_mcp.workspace.sandbox import Sandbox, find_sandbox
 
-__all__ = ["CodeTool", "FindSandbox", "Shelter", "open_code_tool"]
+__all__ = ["CodeTool", "Shelter", "open_code_tool"]
 
 _SECONDS = 60.0
 _KEPT = 64 * 1024
@@ -39,14 +40,6 @@ _EXTENSIONS = {
     "cloud": ("ag2.extensions.daytona", "DaytonaEnvironment", "ag2[daytona]"),
 }
 _DAYTONA_KEY = "DAYTONA_API_KEY"
-
-
-class FindSandbox(Protocol):
-    """How a sandbox is found."""
-
-    async def __call__(self, environ: Mapping[str, str], *, mode: Literal["auto", "off"]) -> Sandbox:
-        """The strongest that works here; raises `SandboxUnavailable`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

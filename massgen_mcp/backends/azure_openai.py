@@ -9,11 +9,10 @@ from urllib.parse import quote
 
 import httpx2
 
+from massgen_mcp.backends.account import Account, find_account
 from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.chat import Backend as ChatBackend, Options as ChatOptions
 from massgen_mcp.backends.context import BackendContext
-from massgen_mcp.backends.failures import Failures
-from massgen_mcp.backends.keys import find_key
 from massgen_mcp.backends.openai_sdk import forget_environment, sdk_errors
 from massgen_mcp.backends.options import BaseUrl
 from massgen_mcp.backends.pool import TIMEOUT, Pool
@@ -21,8 +20,7 @@ from massgen_mcp.backends.responses_backend import Place
 from massgen_mcp.backends.responses_open import CODE_INTERPRETER, WEB_SEARCH, open_responses, wants_code
 from massgen_mcp.backends.responses_options import ResponsesOptions
 from massgen_mcp.backends.sdk import load
-from massgen_mcp.backends.servers import find_title
-from massgen_mcp.backends.urls import host_of, is_loopback, url_problem
+from massgen_mcp.backends.urls import host_of, url_problem
 from massgen_mcp.errors import BackendError
 
 if TYPE_CHECKING:
@@ -128,44 +126,25 @@ async def _open_v1(
 async def _open_chat(
     options: Options, context: BackendContext, resource: str, deployment: str, version: str
 ) -> ModelBackend:
-    key, source = find_key(options, context, resource)
-    failures = Failures(
-        title=await find_title(context, resource, key),
-        model=deployment,
-        key=source,
-        secrets=context.secrets,
-        clock=context.clock,
-        local=is_loopback(host_of(resource)),
-    )
+    account = await find_account(options, context, resource, model=deployment, by_host=False)
     if options.enable_web_search or wants_code(options):
         what = "Chat completions of an Azure deployment have no built-in tools"
         remedy = "Use `api_version: v1`, or remove enable_web_search and enable_code_interpreter."
-        raise failures.make("bad_request", what, remedy=remedy, connected=False)
-    client = await _azure_client(
-        context.pool, key=key, resource=resource, deployment=deployment, version=version
-    )
+        raise account.failures.make("bad_request", what, remedy=remedy, connected=False)
+    client = await _azure_client(context.pool, account, version)
     forget_environment(client, options.extra_headers)
     return ChatBackend(
-        options=_chat_options(options),
-        info=context.info,
-        model=deployment,
-        client=client,
-        failures=failures,
-        pause=context.pool.pause(resource, key),
-        refused=context.pool.refused_parameters(resource, deployment),
-        errors=await sdk_errors(),
+        context, account, options=_chat_options(options), client=client, errors=await sdk_errors()
     )
 
 
-async def _azure_client(
-    pool: Pool, *, key: str, resource: str, deployment: str, version: str
-) -> AsyncAzureOpenAI:
+async def _azure_client(pool: Pool, account: Account, version: str) -> AsyncAzureOpenAI:
     """A client that asks once, over the shared pool. Never close it."""
     sdk = await load("openai")
     client: AsyncAzureOpenAI = sdk.AsyncAzureOpenAI(
-        api_key=key,
-        azure_endpoint=resource,
-        azure_deployment=quote(deployment, safe=""),
+        api_key=account.key,
+        azure_endpoint=account.base_url,
+        azure_deployment=quote(account.model, safe=""),
         api_version=version,
         http_client=await pool.client(),
         max_retries=0,

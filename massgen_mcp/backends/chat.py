@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from massgen_mcp.backends.account import Account, find_account
 from massgen_mcp.backends.body import body_of
 from massgen_mcp.backends.chat_parameters import Parameters, refused_by
 from massgen_mcp.backends.chat_reading import Reading, chunk_of
 from massgen_mcp.backends.chat_wire import to_messages, to_response_format, to_tool_choice, to_tools
 from massgen_mcp.backends.context import BackendContext
-from massgen_mcp.backends.failures import Failures
-from massgen_mcp.backends.info import BackendInfo
-from massgen_mcp.backends.keys import find_key
+from massgen_mcp.backends.http_model import MOST_REFUSALS, HttpModel, Tally, may_do_without
 from massgen_mcp.backends.openai_sdk import explain, open_client, sdk_errors
 from massgen_mcp.backends.options import Options as BaseOptions
-from massgen_mcp.backends.pause import SharedPause
 from massgen_mcp.backends.reasoning import Effort, Reasoning, Verbosity
 from massgen_mcp.backends.sdk import load
 from massgen_mcp.backends.seeing import blind
-from massgen_mcp.backends.servers import find_address, find_model, find_title
-from massgen_mcp.backends.urls import host_of, is_loopback
+from massgen_mcp.backends.servers import find_address, find_model
+from massgen_mcp.backends.urls import host_of
 from massgen_mcp.backends.whole import is_whole
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Request
@@ -33,10 +30,6 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
 
 __all__ = ["Backend", "Options", "connect"]
-
-_UNPROCESSABLE = (400, 422)
-_MOST_REFUSALS = 6
-"""Parameters that one request may lose before it is given up."""
 
 _QUIRKS: dict[str, frozenset[str]] = {
     "zai": frozenset({"tool_choice"}),  # GLM knows `auto` alone
@@ -111,64 +104,33 @@ class Options(BaseOptions):
         return self.reasoning_effort or (self.reasoning.effort if self.reasoning else None)
 
 
-class Backend:
-    """One model behind chat completions, asked over the official SDK and the shared pool."""
+class Backend(HttpModel):
+    """One model behind chat completions."""
 
     def __init__(
         self,
+        context: BackendContext,
+        account: Account,
         *,
         options: Options,
-        info: BackendInfo,
-        model: str,
         client: AsyncOpenAI,
-        failures: Failures,
-        pause: SharedPause,
-        refused: set[str],
         errors: tuple[type[Exception], ...],
     ) -> None:
+        super().__init__(context, account)
         self._options = options
-        self._info = info
-        self._model = model
         self._client = client
-        self._failures = failures
-        self._pause = pause
-        self._refused = refused
         self._errors = errors
-        self._quirks = _QUIRKS.get(info.type, frozenset())
+        self._quirks = _QUIRKS.get(context.info.type, frozenset())
         self._search = options.enable_web_search
         self._openrouter = str(client.base_url.host) == _OPENROUTER
-
-    @property
-    def info(self) -> BackendInfo:
-        """The backend's row."""
-        return self._info
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return self._model
-
-    @property
-    def pause(self) -> SharedPause:
-        """The pause shared by all who use this key at this address."""
-        return self._pause
 
     @property
     def deep(self) -> bool:
         """Whether the model was told to reason at length."""
         return self._options.effort in _DEEP
 
-    @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta]]:
-        """Borrow the stream of one attempt; parameters a model refuses are left out within it."""
-        async with aclosing(self._deltas(request)) as deltas:
-            yield deltas
-
-    async def aclose(self) -> None:
-        """Nothing is this backend's alone: the client's connections are the pool's."""
-
-    async def _deltas(self, request: Request) -> AsyncGenerator[Delta]:
-        stream, parameters, requests = await self._open(request)
+    async def _attempt(self, request: Request, tally: Tally) -> AsyncGenerator[Delta]:
+        stream = await self._open(request, tally)
         reading = Reading(self._failures, turn=len(request.messages))
         try:
             async with stream, aclosing(self._chunks(stream)) as chunks:
@@ -177,31 +139,30 @@ class Backend:
                         yield delta
             reply = reading.reply(
                 terminated=body_of(stream.response).done or is_whole(stream.response, self._failures),
-                requests=requests,
-                warnings=self._warnings(parameters),
+                requests=tally.sent,
+                warnings=tuple(tally.notes),
             )
-        except (BackendError, *self._errors) as error:
-            failure = error if isinstance(error, BackendError) else explain(error, self._failures)
-            failure.requests += requests - 1
-            raise failure from None
+        except self._errors as error:
+            raise explain(error, self._failures) from None
         yield reply
 
-    async def _open(self, request: Request) -> tuple[AsyncStream[object], Parameters, int]:
-        """Send the request, without what the model refuses. Also: what was sent, and how many requests."""
+    async def _open(self, request: Request, tally: Tally) -> AsyncStream[object]:
+        """Send the request, without what the model refuses."""
         body = self._body(request)
-        for sent in range(1, _MOST_REFUSALS + 1):
+        for left in reversed(range(MOST_REFUSALS)):
             parameters = Parameters(self._wanted(request), self._refused | self._quirks)
+            tally.sent += 1
             try:
                 stream = await self._post(body | parameters.body(self._options.extra_body))
             except self._errors as error:
                 failure = explain(error, self._failures)
-                failure.requests += sent - 1
                 name = self._refusal(error, failure, parameters)
-                if name is None or sent == _MOST_REFUSALS:
+                if name is None or not left:
                     raise failure from None
                 self._refused.add(name)
             else:
-                return stream, parameters, sent
+                tally.note(self._told(name for name in parameters.left_out if name not in self._quirks))
+                return stream
         raise AssertionError
 
     async def _post(self, body: dict[str, Any]) -> AsyncStream[object]:
@@ -224,7 +185,7 @@ class Backend:
     def _body(self, request: Request) -> dict[str, Any]:
         seen = request if self.info.image_input else blind(request)
         body: dict[str, Any] = {
-            "model": self._model,
+            "model": self.model,
             "messages": to_messages(seen, echo_reasoning=self._options.echo_reasoning),
             "stream": True,
         }
@@ -251,16 +212,10 @@ class Backend:
 
     def _refusal(self, error: Exception, failure: BackendError, parameters: Parameters) -> str | None:
         """The parameter that a refusal is about."""
-        if failure.kind != "bad_request" or getattr(error, "status_code", None) not in _UNPROCESSABLE:
+        if not may_do_without(error, failure):
             return None
         param: object = getattr(error, "param", None)
         return refused_by(parameters.names, param if isinstance(param, str) else None, str(error))
-
-    def _warnings(self, parameters: Parameters) -> tuple[str, ...]:
-        told = (name for name in parameters.left_out if name not in self._quirks)
-        return tuple(
-            f"{self._failures.title} does not take {name} for {self._model}; left out." for name in told
-        )
 
     async def _chunks(self, stream: AsyncStream[object]) -> AsyncGenerator[object]:
         """The chunks as they come; one alone where the whole reply came in one piece."""
@@ -278,31 +233,12 @@ async def connect(options: Options, context: BackendContext) -> Backend:
         BackendError: the address may not be used, a key or a model is missing, or no server answers.
     """
     base_url = await find_address(options, context)
-    key, source = find_key(options, context, base_url)
-    info = context.info
-    failures = Failures(
-        title=await find_title(context, base_url, key),
-        model=options.model or info.default_model or "",
-        key=source,
-        secrets=context.secrets,
-        clock=context.clock,
-        local=info.local or is_loopback(host_of(base_url)),
-    )
+    account = await find_account(options, context, base_url, by_host=False)
+    failures = account.failures
     if options.enable_web_search and host_of(base_url) != _OPENROUTER:
         what = f"{failures.title} has no web search over chat completions"
         raise failures.make("bad_request", what, remedy="Remove enable_web_search.", connected=False)
-    client = await open_client(
-        context.pool, api_key=key, base_url=base_url, headers=options.extra_headers, failures=failures
-    )
-    model = failures.model or await find_model(context, base_url, key)
-    model = info.aliases.get(model, model)
-    return Backend(
-        options=options,
-        info=info,
-        model=model,
-        client=client,
-        failures=replace(failures, model=model),
-        pause=context.pool.pause(base_url, key),
-        refused=context.pool.refused_parameters(base_url, model),
-        errors=await sdk_errors(),
-    )
+    client = await open_client(context.pool, account, options.extra_headers)
+    if not account.model:
+        account = account.asking(await find_model(context, base_url, account.key))
+    return Backend(context, account, options=options, client=client, errors=await sdk_errors())

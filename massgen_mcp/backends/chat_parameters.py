@@ -6,37 +6,27 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from massgen_mcp.backends import parameters
+
 __all__ = ["Parameters", "refused_by"]
 
 _ORDINARY_WORDS = frozenset({"plugins", "reasoning", "seed", "stop", "thinking"})
 _QUOTE = "['\"`]"
 
 
-class Parameters:
-    """What to send besides model, messages and tools.
-
-    Args:
-        wanted: by name; None is left out.
-        refused: names that this model refused before.
-    """
+class Parameters(parameters.Parameters):
+    """Those of a chat completion."""
 
     def __init__(self, wanted: Mapping[str, Any], refused: Collection[str]) -> None:
-        present = {name: value for name, value in wanted.items() if value is not None}
-        self.left_out = tuple(sorted(name for name in present if name in refused))
-        self._sent = {name: value for name, value in present.items() if name not in refused}
+        super().__init__(wanted, refused)
         if "max_tokens" in self.left_out and "max_completion_tokens" not in refused:
             # The same limit under the name that newer models want.
-            self._sent["max_completion_tokens"] = present["max_tokens"]
+            self._sent["max_completion_tokens"] = wanted["max_tokens"]
             self.left_out = tuple(name for name in self.left_out if name != "max_tokens")
-
-    @property
-    def names(self) -> frozenset[str]:
-        """What is sent."""
-        return frozenset(self._sent)
 
     def body(self, extra_body: Mapping[str, Any]) -> dict[str, Any]:
         """Their part of the request's body; `extra_body` of the team file wins over all others."""
-        return {**self._sent, **extra_body}
+        return {**self.fields(), **extra_body}
 
 
 def refused_by(sent: Collection[str], param: str | None, words: str) -> str | None:

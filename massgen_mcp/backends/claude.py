@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from massgen_mcp.backends.account import find_account
 from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.claude_backend import Backend
-from massgen_mcp.backends.claude_parameters import LEAST_BUDGET, thinking_of
+from massgen_mcp.backends.claude_parameters import LEAST_BUDGET
 from massgen_mcp.backends.claude_sdk import open_client, sdk_errors
 from massgen_mcp.backends.context import BackendContext
-from massgen_mcp.backends.failures import Failures
-from massgen_mcp.backends.keys import find_key
 from massgen_mcp.backends.options import Options as BaseOptions
 from massgen_mcp.backends.reasoning import Effort, Reasoning
 from massgen_mcp.backends.sdk import load
-from massgen_mcp.backends.servers import find_title
-from massgen_mcp.backends.urls import host_of, is_loopback, owned_by
+from massgen_mcp.backends.urls import host_of, owned_by
 
 __all__ = ["Options", "Thinking", "connect"]
 
@@ -67,36 +64,17 @@ async def connect(options: Options, context: BackendContext) -> ModelBackend:
     Raises:
         BackendError: the address may not be used, or a key is missing.
     """
-    info, pool = context.info, context.pool
-    base_url = _address(options, context)
-    key, source = find_key(options, context, base_url)
-    name = options.model or info.default_model or ""
-    model = info.aliases.get(name, name)
-    # By its host, since a file may name another server than the vendor's.
-    named_by_host = replace(context, info=replace(info, base_url=None))
-    failures = Failures(
-        title=await find_title(named_by_host, base_url, key),
-        model=model,
-        key=source,
-        secrets=context.secrets,
-        clock=context.clock,
-        local=is_loopback(host_of(base_url)),
-    )
+    account = await find_account(options, context, _address(options, context))
     headers = dict(options.extra_headers)
-    if not owned_by(host_of(base_url), info.hosts):
+    if not owned_by(host_of(account.base_url), context.info.hosts):
         # The package sends a bearer token alone; gateways made for earlier ones look here.
-        headers["X-Api-Key"] = key
-    # What goes with thinking is not what goes without.
-    memory = f"{model} thinking" if thinking_of(options, model) else model
+        headers["X-Api-Key"] = account.key
     return Backend(
+        context,
+        account,
         options=options,
-        info=info,
-        model=model,
         tools=_built_in(options),
-        client=await open_client(pool, api_key=key, base_url=base_url, headers=headers, failures=failures),
-        failures=failures,
-        pause=pool.pause(base_url, key),
-        refused=pool.refused_parameters(base_url, memory),
+        client=await open_client(context.pool, account, headers),
         errors=await sdk_errors(),
         events=(await load("anthropic")).AsyncStream[object],
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import httpx2
 
-from massgen_mcp.backends.claude_parameters import Parameters, is_deep
+from massgen_mcp.backends.account import Account
+from massgen_mcp.backends.claude_parameters import Parameters, is_deep, thinking_of
 from massgen_mcp.backends.claude_reading import Reading, events_of
 from massgen_mcp.backends.claude_wire import (
     Block,
@@ -23,10 +23,9 @@ from massgen_mcp.backends.claude_wire import (
     to_system,
     to_tools,
 )
-from massgen_mcp.backends.failures import Failures
-from massgen_mcp.backends.info import BackendInfo
+from massgen_mcp.backends.context import BackendContext
+from massgen_mcp.backends.http_model import DRAIN, MOST_REFUSALS, HttpModel, Tally, may_do_without
 from massgen_mcp.backends.openai_sdk import explain
-from massgen_mcp.backends.pause import SharedPause
 from massgen_mcp.backends.signs import words_of
 from massgen_mcp.backends.whole import is_whole
 from massgen_mcp.errors import BackendError
@@ -39,34 +38,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend"]
 
-_MOST_REFUSALS = 6
-"""Parameters that one request may lose before it is given up."""
 _MOST_PAUSES = 5
 """Times that one reply may be paused and asked to go on."""
-_DRAIN = 1.0
-"""Seconds for the end of a body after the last event, so that the connection can be used again."""
 _OLDER_VERSION = {"anthropic-version": "2023-06-01"}
 """The one that still has sampling parameters."""
-_UNPROCESSABLE = frozenset({400, 422})
 _ABSENT = frozenset({400, 404, 410, 422})
 _MOST_OUTPUT = re.compile(r"max_tokens: \d+ > (\d+), which is the maximum")
 _STALE = re.compile(r"(?=.*\bthinking)(?=.*\b(?:block|signature))", re.DOTALL)
 """How a refusal reads that is about thinking given back, not about thinking asked for."""
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What one attempt at a reply has taken so far."""
-
-    sent: int = 0
-    notes: dict[str, None] = field(default_factory=dict[str, None])
-
-    def note(self, notes: Sequence[str]) -> None:
-        self.notes |= dict.fromkeys(notes)
-
-
-class Backend:
-    """One model behind the Messages API, asked over the official SDK and the shared pool.
+class Backend(HttpModel):
+    """One model behind the Messages API.
 
     Each request carries the conversation with the provider's own blocks as they came, and marks up to where
     it may be cached. A reply that the provider pauses is asked for until it is whole.
@@ -74,26 +57,21 @@ class Backend:
 
     def __init__(
         self,
+        context: BackendContext,
+        account: Account,
         *,
         options: Options,
-        info: BackendInfo,
-        model: str,
         tools: Sequence[Mapping[str, Any]],
         client: AsyncAnthropic,
-        failures: Failures,
-        pause: SharedPause,
-        refused: set[str],
         errors: tuple[type[Exception], ...],
         events: type[AsyncStream[object]],
     ) -> None:
+        # What goes with thinking is not what goes without.
+        thinks = thinking_of(options, account.model)
+        super().__init__(context, account, memory=f"{account.model} thinking" if thinks else "")
         self._options = options
-        self._info = info
-        self._model = model
         self._tools = tools
         self._client = client
-        self._failures = failures
-        self._pause = pause
-        self._refused = refused
         self._errors = errors
         self._events = events
         self._most: int | None = None
@@ -101,47 +79,12 @@ class Backend:
         self._stale: set[str] = set()
 
     @property
-    def info(self) -> BackendInfo:
-        """The backend's row."""
-        return self._info
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return self._model
-
-    @property
-    def pause(self) -> SharedPause:
-        """The pause shared by all who use this key at this address."""
-        return self._pause
-
-    @property
     def deep(self) -> bool:
         """Whether the model reasons at length."""
-        return is_deep(self._options, self._model)
+        return is_deep(self._options, self.model)
 
-    @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta]]:
-        """Borrow the stream of one attempt; what a model refuses is left out, what it pauses goes on."""
-        async with aclosing(self._deltas(request)) as deltas:
-            yield deltas
-
-    async def aclose(self) -> None:
-        """Nothing is this backend's alone: the client's connections are the pool's."""
-
-    async def _deltas(self, request: Request) -> AsyncGenerator[Delta]:
-        tally = _Tally()
-        try:
-            async with aclosing(self._read(request, tally)) as deltas:
-                async for delta in deltas:
-                    yield delta
-        except BackendError as failure:
-            # The last request is counted by the failure itself, if it reached the provider.
-            failure.requests += tally.sent - 1
-            raise
-
-    async def _read(self, request: Request, tally: _Tally) -> AsyncGenerator[Delta]:
-        reading = Reading(self._failures, owner=self._info.type)
+    async def _attempt(self, request: Request, tally: Tally) -> AsyncGenerator[Delta]:
+        reading = Reading(self._failures, owner=self.info.type)
         for _ in range(_MOST_PAUSES + 1):
             reading.resume()
             stream = await self._open(request, reading, tally)
@@ -177,18 +120,18 @@ class Backend:
                 yield json.loads(part.data)
 
     async def _drain(self, events: AsyncIterator[object]) -> None:
-        with anyio.move_on_after(_DRAIN), suppress(*self._errors):
+        with anyio.move_on_after(DRAIN), suppress(*self._errors):
             async for _ in events:
                 pass
 
-    async def _open(self, request: Request, reading: Reading, tally: _Tally) -> AsyncStream[object]:
+    async def _open(self, request: Request, reading: Reading, tally: Tally) -> AsyncStream[object]:
         """Send the request, without what is refused."""
         post = cast("Any", self._client.post)
-        for left in reversed(range(_MOST_REFUSALS)):
+        for left in reversed(range(MOST_REFUSALS)):
             parameters = Parameters(
                 self._options,
                 request,
-                model=self._model,
+                model=self.model,
                 title=self._failures.title,
                 refused=self._refused,
                 most=self._most,
@@ -219,8 +162,8 @@ class Backend:
         raise AssertionError
 
     def _body(self, request: Request, parameters: Parameters, reading: Reading) -> dict[str, Any]:
-        owner = self._info.type
-        body: dict[str, Any] = {"model": self._model}
+        owner = self.info.type
+        body: dict[str, Any] = {"model": self.model}
         if system := to_system(request):
             body["system"] = system
         if tools := [*to_tools(request), *(dict(tool) for tool in self._tools)]:
@@ -256,11 +199,11 @@ class Backend:
         if status in _ABSENT and isinstance(container, str) and "container" in words.lower():
             self._gone.add(container)
             return (f"{self._failures.title} no longer has the files of earlier code; it starts anew.",)
-        if failure.kind != "bad_request" or status not in _UNPROCESSABLE:
+        if not may_do_without(error, failure):
             return None
         if _STALE.match(words) and (thoughts := _thoughts(body)):
             self._stale |= thoughts
-            return (f"{self._failures.title} no longer takes {self._model}'s earlier thinking; left out.",)
+            return (f"{self._failures.title} no longer takes {self.model}'s earlier thinking; left out.",)
         if (limit := _MOST_OUTPUT.search(words)) is not None and self._most is None:
             self._most = int(limit[1])
             return ()

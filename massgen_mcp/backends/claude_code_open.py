@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
 
+from massgen_mcp.backends.agent_place import FindSandbox
 from massgen_mcp.backends.claude_code import Options
 from massgen_mcp.backends.claude_code_access import Access, find_access
 from massgen_mcp.backends.claude_code_failures import TurnFailures
-from massgen_mcp.backends.claude_code_place import FindSandbox, Place, open_place
+from massgen_mcp.backends.claude_code_place import Place, open_place
 from massgen_mcp.backends.claude_code_program import find_program
 from massgen_mcp.backends.claude_code_runtime import Runtime
 from massgen_mcp.backends.claude_code_session import Session, Vendor
@@ -32,7 +32,7 @@ async def open_runtime(
     options: Options,
     context: BackendContext,
     *,
-    find: FindSandbox | None = None,
+    find: FindSandbox = find_sandbox,
     starts: float | None = None,
 ) -> Runtime:
     """An agent on Claude Code. Its process is started by its first turn.
@@ -40,7 +40,7 @@ async def open_runtime(
     Args:
         options: the backend block.
         context: what the outside gives.
-        find: instead of looking for the sandbox that works here.
+        find: how a sandbox is found.
         starts: seconds that the command line has to greet, instead of the usual.
 
     Raises:
@@ -53,14 +53,8 @@ async def open_runtime(
         protocol=await load("mcp.types"),
     )
     folder = Path(vendor.sdk.__file__ or "").parent
-    place = await open_place(
-        program=await anyio.to_thread.run_sync(find_program, options.cli_path, context.environ, folder),
-        workspace=context.workspace,
-        readable=context.readable,
-        hidden=context.hidden,
-        environ=context.environ,
-        find=find or partial(find_sandbox, mode=context.sandbox),
-    )
+    program = await anyio.to_thread.run_sync(find_program, options.cli_path, context.environ, folder)
+    place = await open_place(context, program, find=find)
     return _assemble(options, context, vendor, access, place, starts)
 
 

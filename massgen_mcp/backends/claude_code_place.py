@@ -11,47 +11,24 @@ import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
-import anyio
 import anyio.to_thread
 
+from massgen_mcp.backends.agent_place import AgentPlace, FindSandbox
 from massgen_mcp.backends.claude_code_access import TOKEN
 from massgen_mcp.backends.claude_code_process import Process
-from massgen_mcp.backends.cli_folder import OwnFolder, make_folder
+from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.workspace import confinement
 from massgen_mcp.workspace.bond import bonded
-from massgen_mcp.workspace.confinement import Confinement, ProcessLimits
 from massgen_mcp.workspace.python import python_roots
-from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable, find_sandbox
+from massgen_mcp.workspace.sandbox import Sandbox
 
-__all__ = ["FindSandbox", "Place", "open_place"]
+__all__ = ["Place", "open_place"]
 
-FindSandbox: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Sandbox]]
-
-_INHERITED = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "NODE_EXTRA_CA_CERTS",
-)
-_FOLDERS = ("home", "home/.claude", "fixed", "tmp", "work")
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
+_FOLDERS = ("home", "home/.claude", "fixed", "tmp")
 _NOT_FOR_COMMANDS = (
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_CUSTOM_HEADERS",
@@ -60,9 +37,8 @@ _NOT_FOR_COMMANDS = (
     "CLAUDE_CODE_MESSAGING_TOKEN",
     TOKEN,
 )
-_FREE = ProcessLimits(memory_bytes=None, file_bytes=None, processes=None, open_files=None)
-"""The command line reserves far more address space than it uses; its shell commands are limited below."""
 _SHELL_LIMITS = "ulimit -v 4194304; ulimit -f 2097152; ulimit -n 1024"
+"""The command line itself has none: it reserves far more address space than it uses."""
 _PROBE_SECONDS = 20.0
 _LAST_WORDS = 300
 _ENTER = 'cd "$1" && exec "$0" -c "$2"'
@@ -80,45 +56,19 @@ exec {command}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """One agent's own: nobody else writes here, and it is gone after `remove`."""
+class Place(AgentPlace):
+    """Where an agent's Claude Code runs for as long as the agent does."""
 
-    folder: OwnFolder
-    cwd: Path
     program: Path
-    readable: tuple[Path, ...]
-    """Folders that the agent may look at."""
-    needed: tuple[Path, ...]
+    needed: tuple[Path, ...] = ()
     """What the command line itself has to read."""
-    environ: Mapping[str, str]
-    sandbox: Sandbox | None
-    """None where none works."""
-    why: str
-    """Why there is none, or no shell in it."""
-    hidden: tuple[Path, ...]
-    """What it must not see of them."""
-    has_shell: bool
+    has_shell: bool = False
     """Whether the command line's own shell can be had: its commands are confined, and have no network."""
-
-    @property
-    def root(self) -> Path:
-        """What all of its own lies in."""
-        return self.folder.path
-
-    @property
-    def home(self) -> Path:
-        """HOME of the command line."""
-        return self.root / "home"
 
     @property
     def config(self) -> Path:
         """Its config folder, which holds its sessions."""
         return self.home / ".claude"
-
-    @property
-    def fixed(self) -> Path:
-        """What it may read, but not write."""
-        return self.root / "fixed"
 
     @property
     def launcher(self) -> Path:
@@ -129,11 +79,6 @@ class Place:
     def confined(self) -> bool:
         """Whether it may do as it likes: it is held, or the operator wants it free."""
         return self.sandbox is not None
-
-    @property
-    def held(self) -> bool:
-        """Whether a sandbox holds it, which also ends it with us."""
-        return self.sandbox is not None and self.sandbox.level != "off"
 
     def variables(self) -> dict[str, str]:
         """The variables that say where it is; everything else is the caller's."""
@@ -146,7 +91,8 @@ class Place:
             own["IS_SANDBOX"] = "1"
         if self.has_shell and self.held:
             own["CLAUDE_CODE_SHELL_PREFIX"] = str(self.fixed / "shell")
-        return {**{name: self.environ[name] for name in _INHERITED if name in self.environ}, **own}
+        path = {"PATH": self.environ["PATH"]} if "PATH" in self.environ else {}
+        return {**path, **self.inherited(), **own}
 
     def write_launcher(self, kept: Iterable[str]) -> None:
         """Make the script anew. It drops every variable of this process but those."""
@@ -166,10 +112,6 @@ class Place:
             return None
         return Process(pid)
 
-    def remove(self) -> None:
-        """Delete the folder."""
-        self.folder.remove()
-
     @property
     def _pid_file(self) -> Path:
         return self.root / "pid"
@@ -178,53 +120,23 @@ class Place:
         """The command line that runs `argv` here, confined where that works."""
         if self.sandbox is None:
             return argv
-        held = Confinement(
-            cwd=self.cwd,
-            write=(self.cwd, self.root / "tmp"),
-            read=(self.fixed, *(path for path in (*self.needed, *self.readable) if path.exists())),
-            hide=self.hidden,
-            home=self.home,
-            network=network,
-            nested=True,
-            limits=_FREE,
+        write = (self.workspace, self.root / "tmp")
+        return self.confine(
+            argv, self.sandbox, cwd=self.workspace, write=write, needs=self.needed, network=network
         )
-        return self.sandbox.command(argv, held)
 
 
-async def open_place(
-    *,
-    program: Path,
-    workspace: Path | None,
-    readable: Sequence[Path] = (),
-    hidden: Sequence[Path] = (),
-    environ: Mapping[str, str],
-    find: FindSandbox = find_sandbox,
-) -> Place:
-    """A private folder, and the sandbox that works here, as `find` has it."""
-    sandbox: Sandbox | None = None
-    why = ""
-    try:
-        sandbox = await find(environ)
-    except SandboxUnavailable as error:
-        why = str(error)
-    folder = await anyio.to_thread.run_sync(make_folder, "claude-code", _FOLDERS)
-    try:
-        place = Place(
-            folder=folder,
-            cwd=workspace or folder.path / "work",
-            program=program,
-            readable=tuple(readable),
-            hidden=tuple(hidden),
-            needed=(*_needed(program, environ), *_certificates(environ), *_launchers(sandbox)),
-            environ=environ,
-            sandbox=sandbox,
-            why=why,
-            has_shell=False,
-        )
-        return await anyio.to_thread.run_sync(_with_shell, place)
-    except BaseException:
-        folder.remove()
-        raise
+async def open_place(context: BackendContext, program: Path, *, find: FindSandbox) -> Place:
+    """A place for one agent, with the sandbox that works here, as `find` has it."""
+    place = await Place.open(context, _FOLDERS, find=find, program=program)
+    async with place.opening():
+        return await anyio.to_thread.run_sync(_furnished, place)
+
+
+def _furnished(place: Place) -> Place:
+    """The same place, with what the program needs to see and a shell where one can be had."""
+    needed = (*_needed(place.program, place.environ), *_launchers(place.sandbox))
+    return _with_shell(replace(place, needed=needed))
 
 
 def _with_shell(place: Place) -> Place:
@@ -293,11 +205,6 @@ def _launchers(sandbox: Sandbox | None) -> tuple[Path, ...]:
     if sandbox is None or sandbox.level != "landlock":
         return ()
     return (*python_roots(), Path(confinement.__file__).parent)
-
-
-def _certificates(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    paths = (Path(environ[name]) for name in _CERTIFICATES if environ.get(name))
-    return tuple(path for path in paths if path.is_absolute() and path.exists())
 
 
 def _write_script(path: Path, text: str) -> None:

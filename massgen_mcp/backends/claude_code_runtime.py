@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from massgen_mcp.backends.base import TurnTools
@@ -20,6 +18,7 @@ from massgen_mcp.backends.claude_code_reading import Reading
 from massgen_mcp.backends.claude_code_session import Session, Vendor
 from massgen_mcp.backends.claude_code_tools import Desk, OpenTurn
 from massgen_mcp.backends.info import BackendInfo
+from massgen_mcp.backends.runtime_turn import Delivered
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Message, Request
 
@@ -47,8 +46,10 @@ class Runtime:
         failures: TurnFailures,
         warnings: tuple[str, ...],
     ) -> None:
-        self._info = info
-        self._model = model
+        self.info = info
+        """The backend's row."""
+        self.model = model
+        """The model asked for."""
         self._vendor = vendor
         self._place = place
         self._session = session
@@ -56,17 +57,7 @@ class Runtime:
         self._access = access
         self._failures = failures
         self._warnings = warnings
-        self._delivered: set[str] = set()
-
-    @property
-    def info(self) -> BackendInfo:
-        """The backend's row."""
-        return self._info
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return self._model
+        self._delivered = Delivered()
 
     @property
     def session(self) -> str | None:
@@ -94,7 +85,7 @@ class Runtime:
         """End the command line and delete its folder."""
         with anyio.CancelScope(shield=True):
             await self._session.close()
-            await anyio.to_thread.run_sync(self._place.remove)
+            await self._place.remove()
 
     async def _deltas(
         self, request: Request, tools: TurnTools, turn: OpenTurn, tasks: TaskGroup
@@ -146,25 +137,10 @@ class Runtime:
         self._session.kill()
 
     def _news(self, request: Request) -> list[dict[str, Any]]:
-        """The user's entries that the session does not hold, and the last one in any case."""
+        """What the user says that the session does not hold yet."""
         if self._session.fresh:
-            self._delivered.clear()
-        said = [message for message in request.messages if message.role == "user"]
-        marks = [_mark(message) for message in said]
-        new = [
-            message
-            for number, (message, mark) in enumerate(zip(said, marks, strict=True), start=1)
-            if mark not in self._delivered or number == len(said)
-        ]
-        self._delivered.update(marks)
-        return [block for message in new for block in _blocks(message)]
-
-
-def _mark(message: Message) -> str:
-    digest = hashlib.sha256(message.text.encode("utf-8", "surrogatepass"))
-    for image in message.images:
-        digest.update(image.data)
-    return digest.hexdigest()
+            self._delivered = Delivered()
+        return [block for message in self._delivered.news(request) for block in _blocks(message)]
 
 
 def _blocks(message: Message) -> list[dict[str, Any]]:

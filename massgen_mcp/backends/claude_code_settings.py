@@ -135,7 +135,7 @@ def settings(options: Options, place: Place, access: Access, *, model: str) -> d
     """
     found: dict[str, Any] = {
         "cli_path": place.launcher,
-        "cwd": place.cwd,
+        "cwd": place.workspace,
         "env": variables(options, place, access),
         "model": model or None,
         "setting_sources": [],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx2
 
-from massgen_mcp.backends.failures import Failures
+from massgen_mcp.backends.account import Account
 from massgen_mcp.backends.pool import TIMEOUT, Pool
 from massgen_mcp.backends.sdk import load
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["open_client", "sdk_errors"]
 
 
-async def open_client(
-    pool: Pool, *, api_key: str, base_url: str, headers: Mapping[str, str], failures: Failures
-) -> AsyncAnthropic:
+async def open_client(pool: Pool, account: Account, headers: Mapping[str, str]) -> AsyncAnthropic:
     """A client that asks once, over the shared pool, and takes nothing from the environment or the disk.
 
     Never close it.
@@ -28,17 +26,14 @@ async def open_client(
     Raises:
         BackendError: the address may not be talked to.
     """
-    if refused := pool.refuse_url(base_url):
-        raise failures.make(
-            "bad_request", "`base_url` can't be used", words=refused, remedy="Correct it.", connected=False
-        )
+    account.check_address(pool)
     sdk = await load("anthropic")
     # With a key, neither variables nor profiles are looked at for one; with False, no traces are made by the
     # OTEL_* and ANTHROPIC_* variables: this package makes its own.
     client: AsyncAnthropic = sdk.AsyncAnthropic(
-        api_key=api_key,
+        api_key=account.key,
         webhook_key="",
-        base_url=base_url,
+        base_url=account.base_url,
         http_client=await pool.client(),
         max_retries=0,
         timeout=TIMEOUT,

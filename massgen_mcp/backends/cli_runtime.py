@@ -7,18 +7,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Never, Protocol, cast
+from typing import Any, Protocol, cast
 
 import anyio
 
+from massgen_mcp.backends.account import Account
 from massgen_mcp.backends.base import TurnTools
 from massgen_mcp.backends.bridge import Bridge
 from massgen_mcp.backends.cli_place import Place
-from massgen_mcp.backends.info import BackendInfo
-from massgen_mcp.backends.pulse import PULSE
+from massgen_mcp.backends.context import BackendContext
+from massgen_mcp.backends.runtime_turn import Delivered, HeldTurn
 from massgen_mcp.errors import BackendError
-from massgen_mcp.messages import Delta, Message, ObservedCall, Reply, Request, Spent, ToolCall, ToolResult
-from massgen_mcp.secrets import Secrets
+from massgen_mcp.messages import Delta, ObservedCall, Reply, Request, Spent
 from massgen_mcp.text import shorten, visible
 from massgen_mcp.usage import Usage
 from massgen_mcp.workspace.children import Child, ChildLost, launch
@@ -96,38 +96,29 @@ class CliRuntime:
 
     def __init__(
         self,
+        context: BackendContext,
+        account: Account,
         *,
-        info: BackendInfo,
-        model: str,
         place: Place,
         bridge: Bridge,
         dialect: Dialect,
-        secrets: Secrets,
         warnings: Sequence[str] = (),
         starts: float = STARTS,
     ) -> None:
-        self._info = info
-        self._model = model
+        self.info = context.info
+        """The backend's row."""
+        self.model = account.model
+        """The model asked for."""
         self._place = place
         self._bridge = bridge
         self._dialect = dialect
-        self._secrets = secrets
+        self._secrets = context.secrets
         self._warnings = tuple(warnings)
         self._starts = starts
         self._session: str | None = None
-        self._told: list[Message] = []
+        self._delivered = Delivered()
         self._paid = 0
         """Requests of the session that earlier turns have accounted for."""
-
-    @property
-    def info(self) -> BackendInfo:
-        """The backend's row."""
-        return self._info
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return self._model
 
     @property
     def session(self) -> str | None:
@@ -138,7 +129,7 @@ class CliRuntime:
     async def run_turn(self, request: Request, tools: TurnTools) -> AsyncGenerator[AsyncIterator[Delta]]:
         """Borrow the stream of one attempt at a turn; leaving ends its process."""
         turn = _Turn(tools)
-        told, session, paid = list(self._told), self._session, self._paid
+        held, session, paid = self._delivered.held, self._session, self._paid
         try:
             async with self._bridge.serving(request.tools, turn.call):
                 child = await self._start(request)
@@ -150,7 +141,7 @@ class CliRuntime:
         finally:
             if not turn.replied and not turn.used:
                 # As if it had not begun: a new session is forgotten, an older one asked again.
-                self._told = told
+                self._delivered.held = held
                 if session != self._session:
                     self._session, self._paid = session, paid
 
@@ -161,7 +152,7 @@ class CliRuntime:
     async def _start(self, request: Request) -> Child:
         system = "\n\n".join(each.text for each in request.messages if each.role == "system")
         await self._dialect.prepare(system)
-        new = self._new(request)
+        new = self._delivered.news(request)
         prompt = self._place.fixed / "prompt"
         await self._place.write(prompt, self._dialect.prompt([message.text for message in new]))
         images = [image for message in new for image in message.images]
@@ -176,15 +167,8 @@ class CliRuntime:
         try:
             return await launch(command, environ=environ, max_line=_LINE, term_grace=grace)
         except OSError as error:
-            what = f"{self._info.title} can't be started: {error}"
+            what = f"{self.info.title} can't be started: {error}"
             raise BackendError(what, kind="unavailable", connected=False) from error
-
-    def _new(self, request: Request) -> list[Message]:
-        """What the user says that the session does not hold yet, the last entry in any case."""
-        users = [message for message in request.messages if message.role == "user"]
-        new = [message for message in users[:-1] if message not in self._told] + users[-1:]
-        self._told += new
-        return new
 
     async def _deltas(self, turn: _Turn, child: Child) -> AsyncGenerator[Delta]:
         heard = turn.heard
@@ -224,10 +208,10 @@ class CliRuntime:
         with anyio.move_on_after(self._starts):
             return await turn.next_line(child)
         said = self._clean(child.last_words(), 300)
-        what = f"{self._info.title} said nothing within {self._starts:g} s of its start" + (
+        what = f"{self.info.title} said nothing within {self._starts:g} s of its start" + (
             f": {said}" if said else ""
         )
-        remedy = f"Run it once in a terminal: it may wait for a person. {self._info.setup}".strip()
+        remedy = f"Run it once in a terminal: it may wait for a person. {self.info.setup}".strip()
         raise BackendError(f"{what}. {remedy}", kind="unavailable", remedy=remedy, connected=False)
 
     async def _spent(self, turn: _Turn) -> Spent | None:
@@ -243,7 +227,7 @@ class CliRuntime:
         return Spent(usage=sum(new, Usage()))
 
     def _wordless(self, turn: _Turn) -> BackendError:
-        what = f"{self._info.title} ended its turn without a word. Try again, or use another backend."
+        what = f"{self.info.title} ended its turn without a word. Try again, or use another backend."
         return BackendError(what, kind="protocol", retryable=not turn.used, max_attempts=2)
 
     def _read(self, line: bytes, heard: Heard) -> Iterator[Delta]:
@@ -273,7 +257,7 @@ class CliRuntime:
             text=heard.text,
             calls=() if ended is None else (ended,),
             finish="stop" if ended is None else "tool_calls",
-            model=heard.model or self._model,
+            model=heard.model or self.model,
             usage=await self._usage(turn, wait=ended is not None),
             native=[{"name": call.name, "detail": call.detail} for call in heard.calls] or None,
             warnings=tuple(dict.fromkeys(self._clean(words, 300) for words in warnings)),
@@ -301,24 +285,19 @@ class CliRuntime:
         return error
 
 
-class _Turn:
+class _Turn(HeldTurn):
     """A turn in motion: what its process and the team's tools share."""
 
     def __init__(self, tools: TurnTools) -> None:
-        self.tools = tools
+        super().__init__(tools)
         self.heard = Heard()
-        self.used = False
-        """Whether a tool was used, so that the turn can't be replayed."""
         self.replied = False
         self.told = 0
         """Requests of it that were told of."""
         self.looks_at = 0.0
         """When they are looked up again."""
-        self.broken: Exception | None = None
-        """What a team's tool raised, such as a journal that can't be written."""
         self._reading: anyio.CancelScope | None = None
         self._over = False
-        self._pulse = PULSE.get()
 
     async def next_line(self, child: Child) -> bytes | None:
         """What the program says next; None once a call has ended the turn."""
@@ -328,29 +307,7 @@ class _Turn:
                 line = await child.receive()
         return line
 
-    async def call(self, call: ToolCall) -> ToolResult:
-        """Run a call of the team's; does not return when it ends the turn."""
-        self.used = True
-        self._beat()
-        try:
-            result = await self.tools.call(call)
-        except Exception as error:  # noqa: BLE001 - raised by who reads the turn
-            self.broken = error
-            return await self._end()
-        self._beat()
-        if self.tools.ended_by is not None:
-            return await self._end()
-        return result
-
-    async def _end(self) -> Never:
-        """Hold the program where it is, until it is ended."""
+    def _end(self) -> None:
         self._over = True
         if self._reading is not None:
             self._reading.cancel()
-        await anyio.sleep_forever()
-        raise AssertionError
-
-    def _beat(self) -> None:
-        """A tool's work is life, also where nothing streams."""
-        if self._pulse is not None:
-            self._pulse.beat()

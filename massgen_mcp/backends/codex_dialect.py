@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import anyio.to_thread
 
+from massgen_mcp.backends.account import Account
 from massgen_mcp.backends.bridge import NAME
 from massgen_mcp.backends.cli_events import count, fields, logged, text
 from massgen_mcp.backends.cli_place import Place
 from massgen_mcp.backends.cli_runtime import Heard
 from massgen_mcp.backends.codex import Options
-from massgen_mcp.backends.failures import Failures
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, ObservedCall, ReasoningDelta, TextDelta
 from massgen_mcp.text import visible
@@ -60,25 +60,13 @@ class CodexDialect:
     """Codex, set up for one agent."""
 
     def __init__(
-        self,
-        *,
-        options: Options,
-        place: Place,
-        model: str,
-        base_url: str,
-        key: str,
-        bridge: Sequence[str],
-        shell: bool,
-        failures: Failures,
+        self, options: Options, place: Place, account: Account, *, bridge: Sequence[str], shell: bool
     ) -> None:
         self._options = options
         self._place = place
-        self._model = model
-        self._base_url = base_url
-        self._key = key
+        self._account = account
         self._bridge = bridge
         self._shell = shell
-        self._failures = failures
         self._home = place.home / ".codex"
         self.cwd = place.workspace
 
@@ -90,7 +78,7 @@ class CodexDialect:
 
     def environ(self) -> Mapping[str, str]:
         """Its key, and its folder instead of the user's."""
-        return {_KEY: self._key, "CODEX_HOME": str(self._home)}
+        return {_KEY: self._account.key, "CODEX_HOME": str(self._home)}
 
     def prompt(self, texts: Sequence[str]) -> str:
         """What the user says."""
@@ -106,7 +94,7 @@ class CodexDialect:
         options = self._options
         yield from _pairs(
             {
-                "model": self._model,
+                "model": self._account.model,
                 "model_provider": NAME,
                 "model_catalog_json": str(self._place.fixed / "models.json"),
                 "model_reasoning_effort": options.reasoning_effort,
@@ -123,7 +111,7 @@ class CodexDialect:
         yield from _pairs(
             {
                 "name": "OpenAI",
-                "base_url": self._base_url,
+                "base_url": self._account.base_url,
                 "env_key": _KEY,
                 "wire_api": "responses",
                 "request_max_retries": 0,
@@ -173,7 +161,7 @@ class CodexDialect:
     def failure(self, words: str, errors: str, code: int | None) -> BackendError:
         """What Codex says of a failure, as one of ours."""
         del errors, code
-        failures = self._failures
+        failures = self._account.failures
         if found := _STATUS.search(words):
             return failures.status(int(found[1]), words)
         for pattern, status in _WORDS:

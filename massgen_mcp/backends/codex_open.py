@@ -10,16 +10,15 @@ from typing import Any, cast
 
 import anyio
 
+from massgen_mcp.backends.agent_place import FindSandbox
 from massgen_mcp.backends.bridge import open_bridge
 from massgen_mcp.backends.cli_events import fields
-from massgen_mcp.backends.cli_place import FindSandbox, Place, Program, find_program, open_place
+from massgen_mcp.backends.cli_place import Place, Program, cli_account, find_program, open_place
 from massgen_mcp.backends.cli_runtime import STARTS, CliRuntime
 from massgen_mcp.backends.codex import Options
 from massgen_mcp.backends.codex_dialect import CodexDialect
 from massgen_mcp.backends.context import BackendContext
-from massgen_mcp.backends.failures import Failures
-from massgen_mcp.backends.keys import find_key
-from massgen_mcp.backends.urls import host_of, is_loopback, owned_by
+from massgen_mcp.backends.urls import host_of, owned_by
 from massgen_mcp.errors import BackendError
 from massgen_mcp.workspace.sandbox import find_sandbox
 
@@ -33,48 +32,21 @@ async def open_codex(
     options: Options, context: BackendContext, *, starts: float = STARTS, find: FindSandbox = find_sandbox
 ) -> CliRuntime:
     """An agent on Codex, ready for its turns. `starts`: seconds until its first word in each."""
-    base_url = (options.base_url or _API).rstrip("/")
-    key, source = find_key(options, context, base_url)
-    model = options.model or context.info.default_model or ""
-    model = context.info.aliases.get(model, model)
+    account = await cli_account(options, context, _API)
     place = await open_place(context, _program(options, context), find=find)
-    try:
+    async with place.opening():
         home = place.home / ".codex"
         home.mkdir(mode=0o700)
         probe = _Probe(place, {"CODEX_HOME": str(home)})
-        catalog = _for_us(await probe.models(), at_home=owned_by(host_of(base_url), context.info.hosts))
+        ours = owned_by(host_of(account.base_url), context.info.hosts)
+        catalog = _for_us(await probe.models(), at_home=ours)
         await place.write(place.fixed / "models.json", json.dumps({"models": catalog}))
-        shell = await probe.has_shell()
+        no_shell = await probe.lacks_shell()
         bridge = await open_bridge(place.line)
-    except BaseException:
-        await place.remove()
-        raise
-    dialect = CodexDialect(
-        options=options,
-        place=place,
-        model=model,
-        base_url=base_url,
-        key=key,
-        bridge=bridge.command,
-        shell=not shell,
-        failures=Failures(
-            title="Codex",
-            model=model,
-            key=source,
-            secrets=context.secrets,
-            clock=context.clock,
-            local=is_loopback(host_of(base_url)),
-        ),
-    )
+    dialect = CodexDialect(options, place, account, bridge=bridge.command, shell=not no_shell)
+    warnings = [f"Codex runs no commands here: {no_shell}"] if no_shell else []
     return CliRuntime(
-        info=context.info,
-        model=model,
-        place=place,
-        bridge=bridge,
-        dialect=dialect,
-        secrets=context.secrets,
-        starts=starts,
-        warnings=[f"Codex runs no commands here: {shell}"] if shell else [],
+        context, account, place=place, bridge=bridge, dialect=dialect, starts=starts, warnings=warnings
     )
 
 
@@ -124,7 +96,7 @@ class _Probe:
             raise self._broken(done)
         return [fields(model) for model in cast("list[object]", models)]
 
-    async def has_shell(self) -> str:
+    async def lacks_shell(self) -> str:
         """Why its own sandbox does not work within ours; empty where it does."""
         if self._place.sandbox is None:
             return self._place.why

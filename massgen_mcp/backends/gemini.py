@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Literal, cast
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from massgen_mcp.backends.account import find_account
 from massgen_mcp.backends.context import BackendContext
-from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.gemini_backend import Backend
 from massgen_mcp.backends.gemini_sdk import open_client
 from massgen_mcp.backends.gemini_search import built_ins
-from massgen_mcp.backends.keys import find_key
 from massgen_mcp.backends.options import Options as BaseOptions, as_tuples
 from massgen_mcp.backends.reasoning import Reasoning
-from massgen_mcp.backends.servers import find_title
-from massgen_mcp.backends.urls import host_of, is_loopback, owned_by
+from massgen_mcp.backends.urls import host_of, owned_by
 
 __all__ = ["HARM_CATEGORIES", "HARM_THRESHOLDS", "Options", "SafetySetting", "address_of", "connect"]
 
@@ -108,43 +105,18 @@ async def connect(options: Options, context: BackendContext) -> Backend:
     Raises:
         BackendError: the address may not be used, or a key is missing.
     """
-    info, pool = context.info, context.pool
     base_url, api_version = address_of(options, context)
-    key, source = find_key(options, context, base_url)
-    name = options.model or info.default_model or ""
-    model = info.aliases.get(name, name)
-    # By its host, since a file may name another server than the vendor's.
-    named_by_host = replace(context, info=replace(info, base_url=None))
-    failures = Failures(
-        title=await find_title(named_by_host, base_url, key),
-        model=model,
-        key=source,
-        secrets=context.secrets,
-        clock=context.clock,
-        local=is_loopback(host_of(base_url)),
-    )
-    if _ODD.search(model):
-        raise failures.make(
-            "not_found", f"{model!r} is no model's name", remedy="Correct `model`.", connected=False
-        )
-    client = await open_client(
-        pool,
-        api_key=key,
-        base_url=base_url,
-        api_version=api_version,
-        headers=options.extra_headers,
-        failures=failures,
-    )
+    account = await find_account(options, context, base_url)
+    if _ODD.search(account.model):
+        what = f"{account.model!r} is no model's name"
+        raise account.failures.make("not_found", what, remedy="Correct `model`.", connected=False)
     code = options.enable_code_execution or options.enable_code_interpreter
     return Backend(
+        context,
+        account,
         options=options,
-        info=info,
-        model=model,
         tools=built_ins(search=options.enable_web_search, code=code),
-        client=client,
-        failures=failures,
-        pause=pool.pause(base_url, key),
-        refused=pool.refused_parameters(base_url, model),
+        client=await open_client(context.pool, account, options.extra_headers, api_version=api_version),
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from massgen_mcp.backends.failures import Failures
+from massgen_mcp.backends.account import Account
+from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.gemini_failures import refusal_words
 from massgen_mcp.backends.gemini_parameters import (
     CHOICE,
@@ -34,22 +35,17 @@ from massgen_mcp.backends.gemini_wire import (
     to_functions,
     to_system,
 )
-from massgen_mcp.backends.info import BackendInfo
-from massgen_mcp.backends.pause import SharedPause
+from massgen_mcp.backends.http_model import MOST_REFUSALS, HttpModel, Tally, may_do_without
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Reply, Request, ToolCall
-from massgen_mcp.usage import Usage
 
 if TYPE_CHECKING:
     from massgen_mcp.backends.gemini import Options
 
 __all__ = ["Backend"]
 
-_MOST_REFUSALS = 6
-"""Parameters that one request may lose before it is given up."""
 _MOST_SEARCHES = 5
 """Requests with Google's own tools that one reply may lead to, where they run beside it."""
-_UNPROCESSABLE = (400, 422)
 
 _TOGETHER = "toolConfig.includeServerSideToolInvocations"
 _FUNCTION_SCHEMA = "parametersJsonSchema"
@@ -69,21 +65,8 @@ _TOLD = frozenset({"bad_request", "context", "length", "protocol", "refusal"})
 """Failures of such a request that the model is told of; others would fail every one."""
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What one attempt at a reply has taken so far."""
-
-    sent: int = 0
-    searches: int = 0
-    usage: Usage = field(default_factory=Usage)
-    notes: dict[str, None] = field(default_factory=dict[str, None])
-
-    def note(self, notes: Sequence[str]) -> None:
-        self.notes |= dict.fromkeys(notes)
-
-
-class Backend:
-    """One model behind generateContent, asked over the official SDK and the shared pool.
+class Backend(HttpModel):
+    """One model behind generateContent.
 
     Each request carries the conversation with the model's own parts as they came. Google's search and code
     execution stand beside our functions where the model allows that; else they are functions themselves,
@@ -92,67 +75,25 @@ class Backend:
 
     def __init__(
         self,
+        context: BackendContext,
+        account: Account,
         *,
         options: Options,
-        info: BackendInfo,
-        model: str,
         tools: Sequence[BuiltIn],
         client: Client,
-        failures: Failures,
-        pause: SharedPause,
-        refused: set[str],
     ) -> None:
+        super().__init__(context, account)
         self._options = options
-        self._info = info
-        self._model = model
         self._tools = tools
         self._client = client
-        self._failures = failures
-        self._pause = pause
-        self._refused = refused
-        self._old = is_old(model)
-
-    @property
-    def info(self) -> BackendInfo:
-        """The backend's row."""
-        return self._info
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return self._model
-
-    @property
-    def pause(self) -> SharedPause:
-        """The pause shared by all who use this key at this address."""
-        return self._pause
+        self._old = is_old(account.model)
 
     @property
     def deep(self) -> bool:
         """Whether the model was told to reason at length."""
-        return thinks_deeply(self._options, self._model)
+        return thinks_deeply(self._options, self.model)
 
-    @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta]]:
-        """Borrow the stream of one attempt; what a model refuses is left out, searches run within it."""
-        async with aclosing(self._deltas(request)) as deltas:
-            yield deltas
-
-    async def aclose(self) -> None:
-        """Nothing is this backend's alone: the client's connections are the pool's."""
-
-    async def _deltas(self, request: Request) -> AsyncGenerator[Delta]:
-        tally = _Tally()
-        try:
-            async with aclosing(self._turns(request, tally)) as deltas:
-                async for delta in deltas:
-                    yield delta
-        except BackendError as failure:
-            # The last request is counted by the failure itself, if it reached the provider.
-            failure.requests += tally.sent - 1
-            raise
-
-    async def _turns(self, request: Request, tally: _Tally) -> AsyncGenerator[Delta]:
+    async def _attempt(self, request: Request, tally: Tally) -> AsyncGenerator[Delta]:
         """The model's turns until one is for the agent; those before it were searches."""
         contents = to_contents(request, signed=not self._old)
         begun = len(contents)
@@ -178,7 +119,7 @@ class Backend:
                 return
             contents.append({"role": "user", "parts": answered})
 
-    def _reply(self, turn: Turn, calls: tuple[ToolCall, ...], native: Item, tally: _Tally) -> Reply:
+    def _reply(self, turn: Turn, calls: tuple[ToolCall, ...], native: Item, tally: Tally) -> Reply:
         return Reply(
             text=turn.text,
             calls=calls,
@@ -201,14 +142,14 @@ class Backend:
     # One request.
 
     async def _open(
-        self, request: Request, contents: Sequence[Item], tally: _Tally, stack: AsyncExitStack
+        self, request: Request, contents: Sequence[Item], tally: Tally, stack: AsyncExitStack
     ) -> tuple[httpx2.Response, Mapping[str, BuiltIn]]:
         """Send the request, without what is refused. Also: the functions in it that are ours to run."""
-        for left in reversed(range(_MOST_REFUSALS)):
+        for left in reversed(range(MOST_REFUSALS)):
             known = frozenset(self._refused)  # others that ask the same model learn at the same time
             ours = self._ours(request, tally)
             parameters = Parameters(self._wanted(request), known)
-            body = {"contents": list(contents), **self._tools_of(request, ours), **parameters.body()}
+            body = {"contents": list(contents), **self._tools_of(request, ours), **parameters.fields()}
             if system := to_system(request):
                 body["systemInstruction"] = system
             try:
@@ -224,9 +165,9 @@ class Backend:
                 return response, ours
         raise AssertionError
 
-    async def _send(self, body: Item, tally: _Tally, stack: AsyncExitStack) -> httpx2.Response:
+    async def _send(self, body: Item, tally: Tally, stack: AsyncExitStack) -> httpx2.Response:
         tally.sent += 1
-        return await stack.enter_async_context(self._client.generate(self._model, body))
+        return await stack.enter_async_context(self._client.generate(self.model, body))
 
     def _together(self, request: Request) -> bool:
         """Whether Google's tools stand in the request itself."""
@@ -238,7 +179,7 @@ class Backend:
         """Whether the reply has a form that the model keeps to without tools of its own alone."""
         return self._old and request.schema is not None
 
-    def _ours(self, request: Request, tally: _Tally) -> Mapping[str, BuiltIn]:
+    def _ours(self, request: Request, tally: Tally) -> Mapping[str, BuiltIn]:
         """Google's tools by the names of the functions that stand for them, where they have to be that."""
         if not request.tools or self._together(request) or tally.searches >= _MOST_SEARCHES:
             return {}
@@ -255,7 +196,7 @@ class Backend:
 
     def _wanted(self, request: Request) -> dict[str, Any]:
         options = self._options
-        wanted = generation_of(options, self._model)
+        wanted = generation_of(options, self.model)
         wanted["generationConfig.maxOutputTokens"] = request.max_tokens or options.max_tokens
         wanted["safetySettings"] = self._safety()
         if request.schema is not None:
@@ -274,9 +215,7 @@ class Backend:
 
     def _learn(self, error: Exception, failure: BackendError, parameters: Parameters) -> str | None:
         """What to do without from now on; None when a refusal is final."""
-        if not isinstance(error, Refused) or error.response.status_code not in _UNPROCESSABLE:
-            return None
-        if failure.kind != "bad_request":
+        if not isinstance(error, Refused) or not may_do_without(error, failure):
             return None
         words = refusal_words(error.body)
         if _TOGETHER in parameters.names and _NOT_TOGETHER.search(words):
@@ -288,8 +227,8 @@ class Backend:
         return refused_by(parameters.names, words)
 
     def _left_out(self, request: Request, parameters: Parameters) -> tuple[str, ...]:
-        title, model = self._failures.title, self._model
-        notes = tuple(f"{title} does not take {name} for {model}; left out." for name in parameters.left_out)
+        title, model = self._failures.title, self.model
+        notes = self._told(parameters.left_out)
         if self._tools and self._formed(request):
             notes += (f"{model} can't search or run code while the form of its reply is given.",)
         if _FUNCTION_SCHEMA in self._refused:
@@ -298,7 +237,7 @@ class Backend:
 
     # Google's own tools, where they have to run beside.
 
-    async def _answer(self, call: ToolCall, tool: BuiltIn, turn: Turn, tally: _Tally) -> Item:
+    async def _answer(self, call: ToolCall, tool: BuiltIn, turn: Turn, tally: Tally) -> Item:
         """The part that answers a call of one of Google's tools."""
         given = any(part.get("functionCall", {}).get("id") == call.id for part in turn.parts)
         call_id = call.id if given else None
@@ -313,7 +252,7 @@ class Backend:
             return function_response(call.name, str(failure), call_id=call_id, is_error=True)
         return function_response(call.name, found or "Nothing was found.", call_id=call_id)
 
-    async def _search(self, tool: BuiltIn, contents: list[Item], tally: _Tally) -> str:
+    async def _search(self, tool: BuiltIn, contents: list[Item], tally: Tally) -> str:
         if tally.searches > _MOST_SEARCHES:
             raise ValueError(f"not more than {_MOST_SEARCHES} of these calls at a time")
         body: Item = {"contents": contents, "tools": [dict(tool.item)]}

@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import anyio.to_thread
 
+from massgen_mcp.backends.account import Account
 from massgen_mcp.backends.bridge import NAME
 from massgen_mcp.backends.cli_events import count, fields, logged, text
 from massgen_mcp.backends.cli_place import Place
 from massgen_mcp.backends.cli_runtime import Heard
-from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.gemini_cli import Options
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, ObservedCall, TextDelta
@@ -55,24 +55,11 @@ class GeminiDialect:
     from its project, and what an agent can write must never become a setting.
     """
 
-    def __init__(
-        self,
-        *,
-        options: Options,
-        place: Place,
-        model: str,
-        base_url: str | None,
-        key: str,
-        bridge: Sequence[str],
-        failures: Failures,
-    ) -> None:
+    def __init__(self, options: Options, place: Place, account: Account, *, bridge: Sequence[str]) -> None:
         self._options = options
         self._place = place
-        self._model = model
-        self._base_url = base_url
-        self._key = key
+        self._account = account
         self._bridge = bridge
-        self._failures = failures
         self._home = place.home / ".gemini"
         self.cwd = place.fixed / "project"
 
@@ -82,13 +69,14 @@ class GeminiDialect:
         which = ("--session-id", str(uuid4())) if session is None else ("--resume", session)
         seen = [word for folder in self._folders for word in ("--include-directories", str(folder))]
         ask = ("--approval-mode", "yolo", "--skip-trust")
-        return ("--output-format", "stream-json", "--model", self._model, *ask, *seen, *which)
+        return ("--output-format", "stream-json", "--model", self._account.model, *ask, *seen, *which)
 
     def environ(self) -> Mapping[str, str]:
         """Its key and where it asks."""
-        address = {} if self._base_url is None else {"GOOGLE_GEMINI_BASE_URL": self._base_url}
+        given = self._options.base_url is not None
+        address = {"GOOGLE_GEMINI_BASE_URL": self._account.base_url} if given else {}
         return {
-            "GEMINI_API_KEY": self._key,
+            "GEMINI_API_KEY": self._account.key,
             "GEMINI_CLI_HOME": str(self._place.home),
             "GEMINI_CLI_NO_RELAUNCH": "true",
             **address,
@@ -174,7 +162,7 @@ class GeminiDialect:
 
     def failure(self, words: str, errors: str, code: int | None) -> BackendError:
         """What Gemini CLI says of a failure, as one of ours."""
-        failures = self._failures
+        failures = self._account.failures
         said = re.sub(r"^\[API Error: (.*?)\]?$", r"\1", words.splitlines()[0] if words else "")
         found = _STATUS.search(words) or _STATUS.search(errors)
         status = int(found[1] or found[2]) if found else _STATUSES.get(code or 0)

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from massgen_mcp.backends.agent_place import FindSandbox
 from massgen_mcp.backends.bridge import open_bridge
-from massgen_mcp.backends.cli_place import FindSandbox, Program, find_program, open_place
+from massgen_mcp.backends.cli_place import Program, cli_account, find_program, open_place
 from massgen_mcp.backends.cli_runtime import STARTS, CliRuntime
 from massgen_mcp.backends.context import BackendContext
-from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.gemini_cli import Options
 from massgen_mcp.backends.gemini_cli_dialect import GeminiDialect
-from massgen_mcp.backends.keys import find_key
-from massgen_mcp.backends.urls import host_of, is_loopback
 from massgen_mcp.errors import BackendError
 from massgen_mcp.workspace.sandbox import find_sandbox
 
@@ -29,42 +27,15 @@ async def open_gemini_cli(
     options: Options, context: BackendContext, *, starts: float = STARTS, find: FindSandbox = find_sandbox
 ) -> CliRuntime:
     """An agent on Gemini CLI, ready for its turns. `starts`: seconds until its first word in each."""
-    base_url = (options.base_url or _API).rstrip("/")
-    key, source = find_key(options, context, base_url)
-    model = options.model or context.info.default_model or ""
-    model = context.info.aliases.get(model, model)
+    account = await cli_account(options, context, _API)
     program = await anyio.to_thread.run_sync(_program, options, context)
     place = await open_place(context, program, find=find)
-    try:
+    async with place.opening():
         bridge = await open_bridge(place.line)
-    except BaseException:
-        await place.remove()
-        raise
-    dialect = GeminiDialect(
-        options=options,
-        place=place,
-        model=model,
-        base_url=None if options.base_url is None else base_url,
-        key=key,
-        bridge=bridge.command,
-        failures=Failures(
-            title="Gemini CLI",
-            model=model,
-            key=source,
-            secrets=context.secrets,
-            clock=context.clock,
-            local=is_loopback(host_of(base_url)),
-        ),
-    )
+    dialect = GeminiDialect(options, place, account, bridge=bridge.command)
+    warnings = [f"Gemini CLI is not confined here: {place.why}"] if place.why else []
     return CliRuntime(
-        info=context.info,
-        model=model,
-        place=place,
-        bridge=bridge,
-        dialect=dialect,
-        secrets=context.secrets,
-        starts=starts,
-        warnings=[f"Gemini CLI is not confined here: {place.why}"] if place.why else [],
+        context, account, place=place, bridge=bridge, dialect=dialect, starts=starts, warnings=warnings
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from massgen_mcp.backends import parameters
 from massgen_mcp.backends.reasoning import Effort
 
 if TYPE_CHECKING:
@@ -107,34 +108,12 @@ def thinks_deeply(options: Options, model: str) -> bool:
     return thinking[f"{_THINKING}thinkingLevel"] in _DEEP_LEVELS or budget >= _DEEP_BUDGET
 
 
-class Parameters:
-    """What to send besides the conversation and the tools.
-
-    Args:
-        wanted: by name, `generationConfig.topP` for a field of a field; None is left out.
-        refused: names that this model refused before.
-    """
+class Parameters(parameters.Parameters):
+    """Those of generateContent, by the names that people are told."""
 
     def __init__(self, wanted: Mapping[str, Any], refused: Collection[str]) -> None:
-        present = {name: value for name, value in wanted.items() if value is not None}
-        self.left_out = tuple(_WORDS[name][0] for name in _WORDS if name in present and name in refused)
-        self._sent = {name: value for name, value in present.items() if name not in refused}
-
-    @property
-    def names(self) -> frozenset[str]:
-        """What is sent."""
-        return frozenset(self._sent)
-
-    def body(self) -> dict[str, Any]:
-        """As fields of the request."""
-        body: dict[str, Any] = {}
-        for name, value in self._sent.items():
-            *fields, last = name.split(".")
-            inner = body
-            for field in fields:
-                inner = inner.setdefault(field, {})
-            inner[last] = value
-        return body
+        super().__init__(wanted, refused)
+        self.left_out = tuple(shown for name, (shown, _) in _WORDS.items() if name in self.left_out)
 
 
 def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

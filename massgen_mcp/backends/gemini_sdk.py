@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx2
 
+from massgen_mcp.backends.account import Account
 from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.gemini_failures import status_failure
 from massgen_mcp.backends.pool import Pool
@@ -34,6 +35,7 @@ class Refused(Exception):
     def __init__(self, response: httpx2.Response) -> None:
         super().__init__(f"status {response.status_code}")
         self.response = response
+        self.status_code = response.status_code
 
     @property
     def body(self) -> object:
@@ -129,28 +131,19 @@ class Client:
 
 
 async def open_client(
-    pool: Pool,
-    *,
-    api_key: str,
-    base_url: str,
-    api_version: str,
-    headers: Mapping[str, str],
-    failures: Failures,
+    pool: Pool, account: Account, headers: Mapping[str, str], *, api_version: str
 ) -> Client:
     """A client that asks once, over the shared pool, and takes nothing from the environment.
 
     Raises:
         BackendError: the address may not be talked to.
     """
-    if refused := pool.refuse_url(base_url):
-        raise failures.make(
-            "bad_request", "`base_url` can't be used", words=refused, remedy="Correct it.", connected=False
-        )
+    account.check_address(pool)
     sdk = await load("google.genai")
     # The package loads all certificates twice for connections of its own, 0.1 s each time; it makes none.
     unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     options = sdk.types.HttpOptions(
-        base_url=base_url,
+        base_url=account.base_url,
         api_version=api_version,
         headers=dict(headers),
         httpx_async_client=_Line(await pool.client()),
@@ -160,9 +153,9 @@ async def open_client(
     # Variables may ask for Vertex AI, or for a replay instead of requests.
     debug = sdk.client.DebugConfig(client_mode=None, replays_directory=None, replay_id=None)
     try:
-        client = sdk.Client(vertexai=False, api_key=api_key, debug_config=debug, http_options=options)
+        client = sdk.Client(vertexai=False, api_key=account.key, debug_config=debug, http_options=options)
     except ImportError as error:
-        raise failures.make(
+        raise account.failures.make(
             "unavailable",
             "The package 'google.genai' can't be used as the environment asks",
             words=str(error),

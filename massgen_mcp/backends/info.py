@@ -150,6 +150,8 @@ class BackendInfo:
     flag_reasons: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(dict[str, str]()))
     """Why an `enable_*` switch is refused, where there is more to say than that it is not there."""
     sampling: tuple[str, ...] = ("temperature", "top_p", "max_tokens")
+    untaken: tuple[str, ...] = ()
+    """Keys of every block that there is no way to hand on to it."""
     limits: TimeLimits = TimeLimits()
     max_concurrent: int | None = None
     memory: int = 1

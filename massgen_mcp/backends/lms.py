@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from massgen_mcp.text import shorten, visible
 from massgen_mcp.workspace.errands import Finished, errand
 
-__all__ = ["Lms", "LmsFailed", "LmsModel", "find_lms"]
+__all__ = ["PAUSE", "Lms", "LmsFailed", "LmsModel", "find_lms"]
 
 _HOMES = (".lmstudio/bin", ".cache/lm-studio/bin")
 """Where LM Studio puts it, below the home folder, whether or not that is on PATH."""
@@ -36,8 +36,7 @@ _KEPT = (
     "XDG_RUNTIME_DIR",
 )
 """What it needs to find and to wake LM Studio; none holds a secret."""
-_PAUSE = 1.0
-"""Seconds between two looks at how far it is."""
+PAUSE = 1.0
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[78])")
 _PERCENT = re.compile(r"\d{1,3}(?:\.\d+)?\s?%")
 _MOST_WORDS = 400
@@ -84,11 +83,13 @@ class Lms:
 
     program: str
     environ: Mapping[str, str]
+    pause: float = PAUSE
+    """Seconds between two looks at how far it is."""
 
     @classmethod
-    def at(cls, program: str, environ: Mapping[str, str]) -> Lms:
+    def at(cls, program: str, environ: Mapping[str, str], *, pause: float = PAUSE) -> Lms:
         """The program as the user would run it."""
-        return cls(program, {name: environ[name] for name in _KEPT if name in environ})
+        return cls(program, {name: environ[name] for name in _KEPT if name in environ}, pause)
 
     async def models(self) -> Sequence[LmsModel]:
         """The language models on this disk.
@@ -117,7 +118,7 @@ class Lms:
         return [model for model in found if model.device is None and model.type != "embedding"]
 
     def start(self, port: int) -> AsyncGenerator[str]:
-        """Start the server. Yields each second how far it is.
+        """Start the server. Yields now and then how far it is.
 
         Raises:
             LmsFailed: it does not start.
@@ -126,7 +127,7 @@ class Lms:
         return self._run("server", "start", "--port", str(port), stays=True)
 
     def load(self, model: LmsModel, *, identifier: str) -> AsyncGenerator[str]:
-        """Load a model, to be asked for by that identifier. Yields each second how far it is.
+        """Load a model, to be asked for by that identifier. Yields now and then how far it is.
 
         Raises:
             LmsFailed: it can't be loaded.
@@ -135,7 +136,7 @@ class Lms:
         return self._run("load", "--exact", model.path, "--identifier", identifier, "-y")
 
     def get(self, name: str) -> AsyncGenerator[str]:
-        """Fetch a model from the network. Yields each second how far it is.
+        """Fetch a model from the network. Yields now and then how far it is.
 
         Raises:
             LmsFailed: it can't be fetched.
@@ -144,7 +145,7 @@ class Lms:
 
     async def _run(self, *arguments: str, stays: bool = False) -> AsyncGenerator[str]:
         async with errand((self.program, *arguments), environ=self.environ, stays=stays) as running:
-            while not await running.ended(within=_PAUSE):
+            while not await running.ended(within=self.pause):
                 yield _progress(running.latest())
             _checked(await running.finish(), " ".join(arguments))
 

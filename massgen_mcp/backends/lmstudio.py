@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 
 import httpx2
 
 from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.chat import Backend as ChatBackend, Options as ChatOptions, connect as connect_chat
+from massgen_mcp.backends.chat_server import ChatServer
 from massgen_mcp.backends.context import BackendContext
-from massgen_mcp.backends.info import BackendInfo
-from massgen_mcp.backends.lms import Lms, LmsFailed, LmsModel, find_lms
-from massgen_mcp.backends.pause import SharedPause
+from massgen_mcp.backends.lms import PAUSE, Lms, LmsFailed, LmsModel, find_lms
 from massgen_mcp.backends.pulse import PULSE
 from massgen_mcp.backends.servers import find_address
 from massgen_mcp.backends.urls import host_of, is_loopback
@@ -40,47 +39,18 @@ class Options(ChatOptions):
     says what to install."""
 
 
-class Backend:
+class Backend(ChatServer):
     """LM Studio's chat completions, its server started and the model loaded before the first of them."""
 
-    def __init__(self, chat: ChatBackend, options: Options, context: BackendContext, address: str) -> None:
-        self._chat = chat
+    def __init__(
+        self, chat: ChatBackend, options: Options, context: BackendContext, address: str, lms: Lms | None
+    ) -> None:
+        super().__init__(chat)
         self._options = options
         self._context = context
         self._address = address
-        program = find_lms(context.environ) if is_loopback(host_of(address)) else None
-        self._lms = Lms.at(program, context.environ) if program else None
-        self._ready = self._lms is None
-
-    @property
-    def info(self) -> BackendInfo:
-        """The backend's row."""
-        return self._chat.info
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return self._chat.model
-
-    @property
-    def pause(self) -> SharedPause:
-        """The pause shared by all who use this server."""
-        return self._chat.pause
-
-    @property
-    def deep(self) -> bool:
-        """Whether the model was told to reason at length."""
-        return self._chat.deep
-
-    @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta]]:
-        """Borrow the stream of one attempt; before the first reply, what is missing is started and loaded."""
-        async with aclosing(self._deltas(request)) as deltas:
-            yield deltas
-
-    async def aclose(self) -> None:
-        """Let go of what this backend alone holds. Server and model stay as they are."""
-        await self._chat.aclose()
+        self._lms = lms
+        self._ready = lms is None
 
     async def _deltas(self, request: Request) -> AsyncGenerator[Delta]:
         if self._lms is not None and not self._ready:
@@ -89,12 +59,12 @@ class Backend:
                     yield step
             self._ready = True
         try:
-            async with self._chat.stream(request) as deltas:
+            async with aclosing(super()._deltas(request)) as deltas:
                 async for delta in deltas:
                     yield delta
-        except BackendError as error:
+        except BackendError:
             self._ready = self._lms is None  # the server may have been stopped, or the model put away
-            raise self._mended(error) from None
+            raise
 
     # What has to be there before the first request.
 
@@ -180,20 +150,13 @@ class Backend:
         remedy = f"Fetch it: `lms get {name}`; or set `auto_download: true`."
         return self._failure(f"LM Studio has no model {name!r} on this machine", "not_found", remedy)
 
-    def _mended(self, error: BackendError) -> BackendError:
-        """The same failure with LM Studio's own remedy."""
+    def _remedy(self, error: BackendError) -> str:
         if error.kind == "not_found":
-            remedy = f"Fetch it: `lms get {self.model}`, then `lms load`; if it is there, check `base_url`."
-        elif error.kind == "network" and not error.connected:
-            remedy = f"Start its server: `lms server start --port {self._port}`."
-            if self._lms is None:
-                remedy += self._missing()
-        else:
-            return error
-        text = str(error)
-        error.args = (text.replace(error.remedy, remedy) if error.remedy else f"{text} {remedy}",)
-        error.remedy = remedy
-        return error
+            return f"Fetch it: `lms get {self.model}`, then `lms load`; if it is there, check `base_url`."
+        if error.kind == "network" and not error.connected:
+            start = f"Start its server: `lms server start --port {self._port}`."
+            return start if self._lms is not None else start + self._missing()
+        return ""
 
     def _missing(self) -> str:
         if not is_loopback(host_of(self._address)):
@@ -208,11 +171,18 @@ class Backend:
         return BackendError(self._context.secrets.redact(text), kind=kind, remedy=remedy, connected=False)
 
 
-async def connect(options: Options, context: BackendContext) -> ModelBackend:
+async def connect(options: Options, context: BackendContext, *, pause: float = PAUSE) -> ModelBackend:
     """Open it like any chat-completions server; nothing is started before the first request.
+
+    Args:
+        options: the backend block.
+        context: the outside.
+        pause: seconds between two looks at how far `lms` is.
 
     Raises:
         BackendError: as for those.
     """
     address = await find_address(options, context)
-    return Backend(await connect_chat(options, context), options, context, address)
+    program = find_lms(context.environ) if is_loopback(host_of(address)) else None
+    lms = Lms.at(program, context.environ, pause=pause) if program else None
+    return Backend(await connect_chat(options, context), options, context, address, lms)

@@ -224,13 +224,16 @@ async def connect(
 
 
 def _existing(named: str, where: str) -> Path:
-    path = Path(named).expanduser().absolute()
-    if not path.is_file():
-        remedy = f"Name a GGUF file in {where}."
-        raise BackendError(
-            f"local: there is no file {named!r}. {remedy}", kind="not_found", remedy=remedy, connected=False
-        )
-    return path
+    try:
+        path = Path(named).expanduser().absolute()
+        if path.is_file():
+            return path
+        why = "it is a folder" if path.is_dir() else "there is none"
+    except (OSError, RuntimeError) as error:  # no right to look there, or nobody's home folder
+        why = str(error).rstrip(".")
+    remedy = f"Name a GGUF file in {where}."
+    what = f"local: {named!r} is no file that can be used: {why}"
+    raise BackendError(f"{what}. {remedy}", kind="not_found", remedy=remedy, connected=False)
 
 
 class _Draft:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +27,11 @@ _FAREWELL = 1.0
 """Seconds that telling the process of a cancellation may take."""
 _INSTALL = 'Install it: pip install "massgen-mcp[local]".'
 _CHECK_FILE = "Check that the path names a complete GGUF file."
+_DAMAGED = re.compile(
+    r"corrupted|incomplete|not within the file|failed to read tensor|gguf_init", re.IGNORECASE
+)
+_LOGGED = re.compile(r"^[\d.]+ E +")
+"""How each line of the engine's log begins."""
 _ANOTHER = "Use a smaller model or a smaller context_size, or another backend."
 
 
@@ -194,9 +200,20 @@ class Engine:
                 raise self._failure("unavailable", f"needs xllamacpp ({text})", _INSTALL)
             case {"why": "file", "text": str(text)}:
                 raise self._failure("not_found", f"can't be read: {text}", _CHECK_FILE)
+            case {"why": "load", "text": str(text)}:
+                raise self._not_loaded(text, child)
             case _:
-                text = str(event.get("text", "it sent something that is not understood"))
-                raise self._failure("unavailable", f"did not load: {text}", _ANOTHER)
+                raise self._failure(
+                    "unavailable", "did not load: it sent something that is not understood", _ANOTHER
+                )
+
+    def _not_loaded(self, text: str, child: Child) -> BackendError:
+        """Why the engine does not load the model: its error is always the same, its log says more."""
+        lines = [_LOGGED.sub("", line) for line in child.last_words(12, 4000).split(" / ")]
+        why = f"{lines[0]} ({text})" if lines[0] else text
+        if any(_DAMAGED.search(line) for line in lines):
+            return self._failure("not_found", f"is damaged or not complete: {why}", _CHECK_FILE)
+        return self._failure("unavailable", f"did not load: {why}", _ANOTHER)
 
     async def _events(self, call: _Call) -> AsyncGenerator[Event]:
         while not call.over:

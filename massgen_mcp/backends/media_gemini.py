@@ -13,19 +13,17 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-import anyio
-
+from massgen_mcp.backends.account import Account, find_account
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.gemini import Options, address_of
 from massgen_mcp.backends.gemini_reading import Reading, Turn, chunks_of
 from massgen_mcp.backends.gemini_sdk import ERRORS, Client, explain, open_client
 from massgen_mcp.backends.gemini_wire import Item
-from massgen_mcp.backends.keys import find_key
+from massgen_mcp.backends.media_maker import MediaMaker
 from massgen_mcp.backends.media_sound import wav
 from massgen_mcp.backends.media_veo import Veo
 from massgen_mcp.backends.prices import Prices
-from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Image
 from massgen_mcp.usage import Usage
 
@@ -35,43 +33,35 @@ _PAINTER = "gemini-3.1-flash-image"
 _SPEAKER = "gemini-3.8-flash-tts"
 _FILMER = "veo-3.1-generate-preview"
 _VOICE = "Kore"
-_SECONDS = 300.0
 _SIZE = re.compile(r"(\d{2,5})\s*x\s*(\d{2,5})")
 _RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 
 
-class GeminiMedia:
+class GeminiMedia(MediaMaker):
     """Pictures, speech and videos at one account.
 
     Args:
         client: asks generateContent.
         veo: makes videos.
         context: the row, for prices.
-        failures: makes the errors.
+        account: who is asked, with the model for pictures.
         prices: the table.
-        painter: the model for pictures; absent: the usual one.
-        speaker: the model for speech.
+        speaker: the model for speech; empty for the usual one.
     """
 
     def __init__(
         self,
         client: Client,
         veo: Veo,
-        *,
         context: BackendContext,
-        failures: Failures,
+        account: Account,
         prices: Prices,
-        painter: str = "",
-        speaker: str = "",
+        *,
+        speaker: str,
     ) -> None:
+        super().__init__(context, account, prices, errors=ERRORS, explain=explain)
         self._client = client
         self._veo = veo
-        self._context = context
-        self._failures = failures
-        self._prices = prices
-        self.seconds = _SECONDS
-        """Limit of one order."""
-        self._painter = painter or _PAINTER
         self._speaker = speaker or _SPEAKER
 
     async def paint(self, prompt: str, images: Sequence[Image], size: str) -> tuple[Image, Usage]:
@@ -117,24 +107,11 @@ class GeminiMedia:
         return await self._veo.film(prompt, images), Usage(requests=1)
 
     async def _made(self, model: str, parts: list[Item], generation: Item) -> Turn:
-        failures = replace(self._failures, model=model)
         body = {"contents": [{"role": "user", "parts": parts}], "generationConfig": generation}
-        reading = Reading(failures, turn=0)
-        try:
-            with anyio.fail_after(self.seconds):
-                await self._read(model, body, reading, failures)
+        with self._order(model) as failures:
+            reading = Reading(failures, turn=0)
+            await self._read(model, body, reading, failures)
             return reading.turn()
-        except TimeoutError:
-            raise failures.make(
-                "timeout", f"{failures.title} took longer than {self.seconds:g} s", remedy="Ask for less."
-            ) from None
-        except BackendError as failure:
-            failure.retryable = False
-            raise
-        except ERRORS as error:
-            failure = explain(error, failures)
-            failure.retryable = False
-            raise failure from None
 
     async def _read(self, model: str, body: Item, reading: Reading, failures: Failures) -> None:
         async with (
@@ -146,11 +123,7 @@ class GeminiMedia:
                     pass
 
     async def _used(self, turn: Turn, model: str) -> Usage:
-        info = self._context.info
-        cost, source = await self._prices.cost(
-            info, Options(type=info.type, model=model), turn.usage, served=turn.model
-        )
-        return replace(turn.usage, cost_usd=cost, cost_source=source)
+        return await self._priced(turn.usage, model, served=turn.model)
 
 
 def _inline(image: Image) -> Item:
@@ -216,30 +189,12 @@ async def open_gemini_media(
     base_url, version = address_of(options, context)
     if options.api_version is None and version == "v1":
         version = "v1beta"  # where the models that make things are kept
-    key, source = find_key(options, context, base_url)
-    failures = Failures(
-        title=info.title,
-        model=painter or _PAINTER,
-        key=source,
-        secrets=context.secrets,
-        clock=context.clock,
-    )
-    client = await open_client(
-        context.pool,
-        api_key=key,
-        base_url=base_url,
-        api_version=version,
-        headers=options.extra_headers,
-        failures=failures,
-    )
+    account = await find_account(options, context, base_url, model=painter or _PAINTER, title=info.title)
+    client = await open_client(context.pool, account, options.extra_headers, api_version=version)
     veo = Veo(
         await context.pool.client(),
-        base_url=f"{base_url.rstrip('/')}/{version}",
-        api_key=key,
-        model=filmer or _FILMER,
-        failures=replace(failures, model=filmer or _FILMER),
+        account.asking(filmer or _FILMER),
+        api_version=version,
         clock=context.clock,
     )
-    return GeminiMedia(
-        client, veo, context=context, failures=failures, prices=prices, painter=painter, speaker=speaker
-    )
+    return GeminiMedia(client, veo, context, account, prices, speaker=speaker)

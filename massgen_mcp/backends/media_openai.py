@@ -8,15 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-import anyio
-
+from massgen_mcp.backends.account import Account, find_account
 from massgen_mcp.backends.context import BackendContext
-from massgen_mcp.backends.failures import Failures
-from massgen_mcp.backends.keys import find_key
+from massgen_mcp.backends.media_maker import MediaMaker
 from massgen_mcp.backends.openai_sdk import explain, open_client, sdk_errors
 from massgen_mcp.backends.options import Options
 from massgen_mcp.backends.prices import Prices
@@ -31,8 +28,6 @@ __all__ = ["VIDEO_GONE", "OpenAIMedia", "open_openai_media"]
 
 VIDEO_GONE = "OpenAI's video API was shut down on 2026-09-24"
 
-_SECONDS = 300.0
-"""A large picture takes two minutes."""
 _PAINTER = "gpt-image-2.6-sunburst"
 _SPEAKER = "gpt-4o-mini-tts"
 _LISTENER = "gpt-transcribe"
@@ -53,40 +48,32 @@ _ENDINGS = {
 """The API goes by the file's name."""
 
 
-class OpenAIMedia:
+class OpenAIMedia(MediaMaker):
     """Pictures, speech and transcripts at one account.
 
     Args:
         client: borrowed from the pool; never closed here.
         context: the row, for prices.
-        failures: makes the errors.
-        errors: what calls through the client may raise.
+        account: who is asked, with the model for pictures.
         prices: the table.
-        painter: the model for pictures; absent: the usual one.
-        speaker: the model for speech.
-        listener: the model for transcripts.
+        errors: what calls through the client may raise.
+        speaker: the model for speech; empty for the usual one.
+        listener: the model for transcripts; empty for the usual one.
     """
 
     def __init__(
         self,
         client: AsyncOpenAI,
-        *,
         context: BackendContext,
-        failures: Failures,
-        errors: tuple[type[Exception], ...],
+        account: Account,
         prices: Prices,
-        painter: str = "",
-        speaker: str = "",
-        listener: str = "",
+        *,
+        errors: tuple[type[Exception], ...],
+        speaker: str,
+        listener: str,
     ) -> None:
+        super().__init__(context, account, prices, errors=errors, explain=explain)
         self._client: Any = client
-        self._context = context
-        self._failures = failures
-        self._errors = errors
-        self._prices = prices
-        self.seconds = _SECONDS
-        """Limit of one order."""
-        self._painter = painter or _PAINTER
         self._speaker = speaker or _SPEAKER
         self._listener = listener or _LISTENER
 
@@ -171,19 +158,8 @@ class OpenAIMedia:
         raise self._failures.make("not_found", VIDEO_GONE, remedy=remedy, connected=False)
 
     async def _asked(self, call: Callable[[], Awaitable[Any]], model: str) -> Any:
-        failures = replace(self._failures, model=model)
-        try:
-            with anyio.fail_after(self.seconds):
-                return await call()
-        except TimeoutError:
-            raise failures.make(
-                "timeout", f"{failures.title} took longer than {self.seconds:g} s", remedy="Ask for less."
-            ) from None
-        except self._errors as error:
-            failure = explain(error, failures)
-            # Nobody may order a second one by itself: the first may have been made.
-            failure.retryable = False
-            raise failure from None
+        with self._order(model):
+            return await call()
 
     async def _used(self, answer: Any, model: str) -> Usage:
         counts: Any = getattr(answer, "usage", None)
@@ -192,11 +168,7 @@ class OpenAIMedia:
             input=_number(getattr(counts, "input_tokens", None)),
             output=_number(getattr(counts, "output_tokens", None)),
         )
-        if not usage.tokens:
-            return usage
-        info = self._context.info
-        cost, source = await self._prices.cost(info, Options(type=info.type, model=model), usage)
-        return Usage(requests=1, input=usage.input, output=usage.output, cost_usd=cost, cost_source=source)
+        return await self._priced(usage, model) if usage.tokens else usage
 
 
 def _number(value: object) -> int:
@@ -228,22 +200,16 @@ async def open_openai_media(
     info = context.info
     options = options or Options(type=info.type)
     base_url = options.base_url or info.base_url or ""
-    key, source = find_key(options, context, base_url)
-    failures = Failures(
-        title=info.title, model=painter or _PAINTER, key=source, secrets=context.secrets, clock=context.clock
-    )
-    client = await open_client(
-        context.pool, api_key=key, base_url=base_url, headers=options.extra_headers, failures=failures
-    )
+    account = await find_account(options, context, base_url, model=painter or _PAINTER, title=info.title)
+    client = await open_client(context.pool, account, options.extra_headers)
     for name in ("openai.resources.images", "openai.resources.audio"):
         await load(name)
     return OpenAIMedia(
         client,
-        context=context,
-        failures=failures,
+        context,
+        account,
+        prices,
         errors=await sdk_errors(),
-        prices=prices,
-        painter=painter,
         speaker=speaker,
         listener=listener,
     )

@@ -14,7 +14,7 @@ from typing import Any, cast
 import anyio
 import httpx2
 
-from massgen_mcp.backends.failures import Failures
+from massgen_mcp.backends.account import Account
 from massgen_mcp.backends.gemini_failures import status_failure
 from massgen_mcp.backends.gemini_wire import Item
 from massgen_mcp.backends.urls import host_of
@@ -41,28 +41,19 @@ class Veo:
 
     Args:
         client: the shared one, borrowed.
-        base_url: with the version.
-        api_key: sent to that host alone.
-        model: the one that makes it.
-        failures: makes the errors.
+        account: who is asked, with the model that makes it; its key is sent to that host alone.
+        api_version: of the interface.
         clock: waits between two looks at whether it is done.
     """
 
     def __init__(
-        self,
-        client: httpx2.AsyncClient,
-        *,
-        base_url: str,
-        api_key: str,
-        model: str,
-        failures: Failures,
-        clock: Clock,
+        self, client: httpx2.AsyncClient, account: Account, *, api_version: str, clock: Clock
     ) -> None:
         self._client = client
-        self._base_url = base_url
-        self._headers = {"x-goog-api-key": api_key}
-        self._model = model
-        self._failures = failures
+        self._base_url = f"{account.base_url.rstrip('/')}/{api_version}"
+        self._headers = {"x-goog-api-key": account.key}
+        self._model = account.model
+        self._failures = account.failures
         self._clock = clock
 
     async def film(self, prompt: str, images: Sequence[Image]) -> Image:

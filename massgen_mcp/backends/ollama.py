@@ -6,23 +6,20 @@ here, each with the place where Ollama does take it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, ClassVar, cast
 
 from pydantic import Field, model_validator
 
 from massgen_mcp.backends.base import ModelBackend
-from massgen_mcp.backends.chat import Backend as ChatBackend, Options as ChatOptions, connect as connect_chat
+from massgen_mcp.backends.chat import Options as ChatOptions, connect as connect_chat
+from massgen_mcp.backends.chat_server import ChatServer
 from massgen_mcp.backends.context import BackendContext
-from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.options import Options as BaseOptions
-from massgen_mcp.backends.pause import SharedPause
 from massgen_mcp.backends.reasoning import Effort, Reasoning
 from massgen_mcp.backends.registry import runs_elsewhere
 from massgen_mcp.errors import BackendError
-from massgen_mcp.messages import Delta, Request
 
 __all__ = ["Backend", "Options", "connect"]
 
@@ -77,48 +74,13 @@ class Options(BaseOptions):
         return block
 
 
-class Backend:
+class Backend(ChatServer):
     """Chat completions whose missing models have Ollama's remedy."""
 
-    def __init__(self, chat: ChatBackend) -> None:
-        self._chat = chat
-
-    @property
-    def info(self) -> BackendInfo:
-        """The backend's row."""
-        return self._chat.info
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return self._chat.model
-
-    @property
-    def pause(self) -> SharedPause:
-        """The pause shared by all who use this server."""
-        return self._chat.pause
-
-    @property
-    def deep(self) -> bool:
-        """Whether the model was told to reason at length."""
-        return self._chat.deep
-
-    @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta]]:
-        """Borrow the stream of one attempt at a reply."""
-        try:
-            async with self._chat.stream(request) as deltas:
-                yield deltas
-        except BackendError as error:
-            if error.kind == "not_found":
-                remedy = f"Fetch it: `ollama pull {self.model}`; if it is there, check `base_url`."
-                error.args = (str(error).replace(error.remedy, remedy),)
-                error.remedy = remedy
-            raise
-
-    async def aclose(self) -> None:
-        """Let go of what this backend alone holds."""
-        await self._chat.aclose()
+    def _remedy(self, error: BackendError) -> str:
+        if error.kind != "not_found":
+            return ""
+        return f"Fetch it: `ollama pull {self.model}`; if it is there, check `base_url`."
 
 
 async def connect(options: Options, context: BackendContext) -> ModelBackend:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx2
 
+from massgen_mcp.backends.account import Account
 from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.pool import TIMEOUT, Pool
 from massgen_mcp.backends.sdk import load
@@ -22,22 +23,17 @@ __all__ = ["explain", "forget_environment", "open_client", "sdk_errors"]
 _BROKEN_LINE = (httpx2.HTTPError, OSError, ssl.SSLError, anyio.EndOfStream)
 
 
-async def open_client(
-    pool: Pool, *, api_key: str, base_url: str, headers: Mapping[str, str], failures: Failures
-) -> AsyncOpenAI:
+async def open_client(pool: Pool, account: Account, headers: Mapping[str, str]) -> AsyncOpenAI:
     """A client that asks once, over the shared pool, and takes nothing from the environment. Never close it.
 
     Raises:
         BackendError: the address may not be talked to.
     """
-    if refused := pool.refuse_url(base_url):
-        raise failures.make(
-            "bad_request", "`base_url` can't be used", words=refused, remedy="Correct it.", connected=False
-        )
+    account.check_address(pool)
     sdk = await load("openai")
     client: AsyncOpenAI = sdk.AsyncOpenAI(
-        api_key=api_key,
-        base_url=base_url,
+        api_key=account.key,
+        base_url=account.base_url,
         http_client=await pool.client(),
         max_retries=0,
         timeout=TIMEOUT,

@@ -91,7 +91,7 @@ def by_host(host: str) -> BackendInfo | None:
 def suggest(type: str) -> str | None:  # noqa: A002 - the word of the team file
     """The type somebody probably meant: by the rows' synonyms first, then by the distance of the spelling.
 
-    A hidden row is never meant.
+    It is compared with the types first, and more strictly with the synonyms. A hidden row is never meant.
     """
     word = type.strip().lower()
     plain = word.replace("-", "_").replace(" ", "_")
@@ -99,7 +99,11 @@ def suggest(type: str) -> str | None:  # noqa: A002 - the word of the team file
         if word in row.synonyms or plain in (row.type, *row.synonyms):
             return row.type
     close = difflib.get_close_matches(plain, [row.type for row in public_backends()], n=1, cutoff=0.6)
-    return close[0] if close else None
+    if close:
+        return close[0]
+    named = {name: row.type for row in public_backends() for name in row.synonyms}
+    close = difflib.get_close_matches(plain, named, n=1, cutoff=0.8)
+    return named[close[0]] if close else None
 
 
 def options_class(info: BackendInfo) -> type[Options]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from massgen_mcp.backends.account import find_account
 from massgen_mcp.backends.context import BackendContext
-from massgen_mcp.backends.failures import Failures
-from massgen_mcp.backends.keys import find_key
 from massgen_mcp.backends.openai_sdk import open_client, sdk_errors
 from massgen_mcp.backends.options import Options
 from massgen_mcp.backends.responses_backend import Backend, Place
 from massgen_mcp.backends.responses_options import ResponsesOptions
 from massgen_mcp.backends.responses_wire import Item
 from massgen_mcp.backends.sdk import load
-from massgen_mcp.backends.servers import find_address, find_title
-from massgen_mcp.backends.urls import host_of, is_loopback
+from massgen_mcp.backends.servers import find_address
 
 __all__ = ["CODE_INTERPRETER", "WEB_SEARCH", "find_base_url", "find_model", "open_responses", "wants_code"]
 
@@ -54,34 +52,16 @@ async def open_responses(options: ResponsesOptions, context: BackendContext, pla
     Raises:
         BackendError: the address may not be used, or a key is missing.
     """
-    key, source = find_key(options, context, place.base_url)
-    # By its host, since a file may name another server than the vendor's.
-    named_by_host = replace(context, info=replace(context.info, base_url=None))
-    failures = Failures(
-        title=await find_title(named_by_host, place.base_url, key),
-        model=place.model,
-        key=source,
-        secrets=context.secrets,
-        clock=context.clock,
-        local=is_loopback(host_of(place.base_url)),
-    )
-    client = await open_client(
-        context.pool,
-        api_key=key,
-        base_url=place.base_url,
-        headers={**place.headers, **options.extra_headers},
-        failures=failures,
-    )
+    account = await find_account(options, context, place.base_url, model=place.model)
+    client = await open_client(context.pool, account, {**place.headers, **options.extra_headers})
     sdk = await load("openai")
     await load("openai.resources.responses.responses")
     return Backend(
+        context,
+        account,
         options=options,
-        info=context.info,
         place=place,
         client=client,
-        failures=failures,
-        pause=context.pool.pause(place.base_url, key),
-        refused=context.pool.refused_parameters(place.base_url, place.model),
         errors=await sdk_errors(),
         events=sdk.AsyncStream[object],
     )

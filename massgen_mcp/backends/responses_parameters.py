@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
+from massgen_mcp.backends import parameters
+
 __all__ = ["ENCRYPTED", "Parameters", "refused_by"]
 
 ENCRYPTED = "reasoning.encrypted_content"
@@ -30,33 +32,12 @@ What bounds cost or form, or keeps the provider from storing, is never left out.
 """
 
 
-class Parameters:
-    """What to send besides model, input and tools.
-
-    Args:
-        wanted: by name, `reasoning.effort` for a field of a field; None is left out.
-        refused: names that this model refused before.
-    """
-
-    def __init__(self, wanted: Mapping[str, Any], refused: Collection[str]) -> None:
-        present = {name: value for name, value in wanted.items() if value is not None}
-        self.left_out = tuple(sorted(name for name in present if name in refused))
-        self._sent = {name: value for name, value in present.items() if name not in refused}
-
-    @property
-    def names(self) -> frozenset[str]:
-        """What is sent."""
-        return frozenset(self._sent)
+class Parameters(parameters.Parameters):
+    """Those of a response."""
 
     def body(self, extra_body: Mapping[str, Any]) -> dict[str, Any]:
         """As fields of the request; `extra_body` of the team file wins, but adds to `include`."""
-        body: dict[str, Any] = {}
-        for name, value in self._sent.items():
-            field, _, inner = name.partition(".")
-            if inner:
-                body.setdefault(field, {})[inner] = value
-            else:
-                body[field] = value
+        body = self.fields()
         extra = dict(extra_body)
         more: object = extra.get("include")
         if isinstance(more, list | tuple):

@@ -55,22 +55,14 @@ class Backend:
         loop: bool = False,
     ) -> None:
         self._steps = steps
-        self._info = info
+        self.info = info
+        """The backend's row."""
         self._clock = clock
-        self._model = model
+        self.model = model
+        """The model asked for."""
         self._loop = loop
         self.requests: list[Request] = []
         self.closed = 0
-
-    @property
-    def info(self) -> BackendInfo:
-        """The backend's row."""
-        return self._info
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        return self._model
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta]]:
@@ -79,7 +71,7 @@ class Backend:
         self.requests.append(request)
         if number >= len(self._steps) and not self._loop:
             raise BackendError(
-                f"The script of {self._model!r} has {len(self._steps)} replies, and one more was asked for.",
+                f"The script of {self.model!r} has {len(self._steps)} replies, and one more was asked for.",
                 kind="protocol",
             )
         try:
@@ -105,7 +97,7 @@ class Backend:
                 text=step.text,
                 calls=step.calls,
                 finish="tool_calls" if step.calls else "stop",
-                model=self._model,
+                model=self.model,
                 usage=step.usage,
             )
 

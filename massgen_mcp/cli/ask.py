@@ -11,9 +11,10 @@ from massgen_mcp.cli.answering import answer_from
 from massgen_mcp.cli.resume import earlier_run
 from massgen_mcp.cli.roots import with_roots
 from massgen_mcp.cli.streams import read_stdin
-from massgen_mcp.cli.world import MakeRuns, named_team, within_runs
-from massgen_mcp.errors import RequestRefused
-from massgen_mcp.runs import Allowance, Ask, Runs
+from massgen_mcp.cli.wording import nothing_spent_unless
+from massgen_mcp.cli.world import MakeRuns, named_team, team_typed, within_runs
+from massgen_mcp.errors import MassgenError, RequestRefused
+from massgen_mcp.runs import Allowance, Ask, RunHandle, Runs
 
 __all__ = ["run"]
 
@@ -24,21 +25,34 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
     Raises:
         MassgenError: it can't be asked; nothing was spent.
     """
-    ask, config_dirs = _ask(args), args.config_dirs
-    environ = with_roots(environ, args.roots)
-    if ask.team:
-        team, config_dirs = named_team(ask.team, config_dirs)
-        ask = replace(ask, team=team)
-    elif ask.continue_run and not ask.agents:
-        _, config_dirs = earlier_run(
-            ask.continue_run, make_runs=make_runs, environ=environ, config_dirs=config_dirs
-        )
+    begun: list[RunHandle] = []
+    with nothing_spent_unless(begun):
+        ask, config_dirs = _ask(args), args.config_dirs
+        environ = with_roots(environ, args.roots)
+        if ask.team:
+            team, config_dirs = named_team(ask.team, config_dirs)
+            ask = replace(ask, team=team)
+        elif ask.continue_run and not ask.agents:
+            _, config_dirs = earlier_run(
+                ask.continue_run, make_runs=make_runs, environ=environ, config_dirs=config_dirs
+            )
 
-    async def work(runs: Runs) -> int:
-        handle = await runs.start(ask)
-        return await answer_from(runs, handle, detail=args.detail, as_json=args.json, environ=environ)
+        async def work(runs: Runs) -> int:
+            begun.append(await _start(runs, ask))
+            return await answer_from(runs, begun[0], detail=args.detail, as_json=args.json, environ=environ)
 
-    return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
+        return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
+
+
+async def _start(runs: Runs, ask: Ask) -> RunHandle:
+    if not ask.agents:
+        with team_typed(ask.team or ""):
+            return await runs.start(ask)
+    try:
+        return await runs.start(ask)
+    except MassgenError as error:
+        # Who names models has no backend block.
+        raise RequestRefused(str(error).replace(", or give api_key in the backend block", "")) from error
 
 
 def _ask(args: Namespace) -> Ask:

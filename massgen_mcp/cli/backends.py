@@ -22,6 +22,11 @@ __all__ = ["run"]
 
 Row: TypeAlias = Mapping[str, Any]
 
+_REMEDIES = (
+    "Set a key (`massgen-mcp backends openrouter` names one, whose account reaches many models), start "
+    "Ollama or LM Studio with a model loaded, or log in with `claude`. `massgen-mcp doctor` says more."
+)
+
 
 def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, str]) -> int:
     """Show backends and teams, or one backend whole.
@@ -75,6 +80,7 @@ def _notes(found: Row) -> Iterable[str]:
         yield f"Without --team the team {default['name']} answers ({default['why']})."
     elif default:
         yield "Without --team the demo model answers, which is not for use: nothing else is configured."
+        yield _REMEDIES
     if "found_not_trusted" in found:
         untrusted = found["found_not_trusted"]
         yield f"Found, not trusted: {untrusted['folder']} ({untrusted['to_trust']})"

@@ -13,7 +13,7 @@ from massgen_mcp.cli.streams import say
 from massgen_mcp.cli.wording import for_a_person
 from massgen_mcp.runs import RunResult
 from massgen_mcp.runs.lines import RULES, duration, money
-from massgen_mcp.runs.result import AgentRow, BallotRow, Detail
+from massgen_mcp.runs.result import AgentRow, BallotRow, ChangeRow, Detail, FileRow
 from massgen_mcp.text import visible
 
 __all__ = ["exit_code", "footer", "show_footer", "show_markdown"]
@@ -24,6 +24,17 @@ _STOPPED = {
     "deadline": f"The time was over; {_SO_FAR}.",
     "budget": f"The budget was used up; {_SO_FAR}.",
     "cancelled": f"The run was stopped; {_SO_FAR}.",
+}
+_AS_ASKED = "as asked"
+_LIMITS = {
+    "deadline": (
+        "For more time: --seconds where you gave it, `timeout_settings` of the team file, else "
+        "MASSGEN_MCP_MAX_SECONDS."
+    ),
+    "budget": (
+        "For more: --budget where you gave it, `budget` of the team file, else MASSGEN_MCP_MAX_USD and "
+        "MASSGEN_MCP_MAX_TOKENS."
+    ),
 }
 
 
@@ -63,7 +74,8 @@ def footer(result: RunResult, detail: Detail = "summary") -> list[str]:
     """Lines below an answer: who won and why, what it cost, who differs, where the rest is."""
     lines = [_ended(result)]
     if detail != "answer":
-        lines += [_chosen(result), _used(result)]
+        lines += [_more(result), _chosen(result), _used(result), _why(result)]
+        lines += [_file(row) for row in result.files] + [_change(row) for row in result.changes]
         lines += [f"{other.agent} differs: {_one_line(other.conclusion)}" for other in result.dissent]
     if detail == "votes":
         lines += [_ballot(vote) for vote in result.ballot]
@@ -84,6 +96,11 @@ def _ended(result: RunResult) -> str:
     if not result.answer:
         return error or f"No agent answered ({result.status})."
     return error or ("" if result.status == "completed" else _STOPPED.get(result.stopped_by, ""))
+
+
+def _more(result: RunResult) -> str:
+    """What lets the next run go on for longer, where this one was stopped."""
+    return "" if result.status == "running" else _LIMITS.get(result.stopped_by, "")
 
 
 def _chosen(result: RunResult) -> str:
@@ -107,9 +124,35 @@ def _used(result: RunResult) -> str:
         _count(usage.input + usage.output, "token"),
         money(usage.cost_usd),
         duration(result.seconds),
+        _unsure(result),
     ]
     team = f"Team {result.team.name}: " if result.team else ""
     return team + ", ".join(fact for fact in facts if fact)
+
+
+def _why(result: RunResult) -> str:
+    """Why this team answered, where nobody named one."""
+    why = result.team.why if result.team else ""
+    return "" if why in {"", _AS_ASKED} or result.status == "running" else f"Why this team: {why}"
+
+
+def _unsure(result: RunResult) -> str:
+    """What may be billed for requests that were cut off, or that a run without an answer cost nothing."""
+    usage = result.usage
+    if lost := money(usage.lost.get("cost_usd")):
+        return f"and {lost if lost.startswith('under') else f'up to {lost}'} for requests that were cut off"
+    spent = usage.cost_usd or usage.input or usage.output or usage.lost
+    return "" if result.answer or result.status == "running" or spent else "nothing was spent"
+
+
+def _file(row: FileRow) -> str:
+    """`File: /home/.../report.md (812 bytes)`."""
+    return f"File: {row.local_path or row.path} ({row.bytes:,} bytes)"
+
+
+def _change(row: ChangeRow) -> str:
+    """`Changed in the project: calc.py (+1 -1)`."""
+    return f"Changed in the project: {row.path} (+{row.added} -{row.removed})"
 
 
 def _agent(row: AgentRow) -> str:

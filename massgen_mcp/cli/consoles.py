@@ -17,9 +17,15 @@ _WIDE = 10_000
 """Columns of a table that goes to a file or another program: nothing in it is cut or wrapped."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Tell that the reader has left as every stream does; rich would end the program by itself."""
+        raise BrokenPipeError
+
+
 def console_for(stream: TextIO, environ: Mapping[str, str]) -> Console:
     """A console on that stream: no markup, no emoji codes, no guesses at what to highlight."""
-    return Console(
+    return _Console(
         file=stream,
         markup=False,
         emoji=False,

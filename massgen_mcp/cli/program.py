@@ -37,20 +37,15 @@ def main(
     `make_runs` replaces the real world: teams, models and journal.
     """
     try:
-        args = parse(sys.argv[1:] if argv is None else argv)
-        # By name, so that a command loads what it needs and `--help` nothing.
-        command: _Command = importlib.import_module(f"massgen_mcp.cli.{args.command}").run
-        code = command(args, make_runs=make_runs, environ=environ)
+        code = _do(sys.argv[1:] if argv is None else argv, make_runs=make_runs, environ=environ)
         sys.stdout.flush()
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else ExitCode.ANSWER
     except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+        return _interrupted()
     except BaseExceptionGroup as group:
         # A second Ctrl-C can strike while tasks are being cancelled for the first.
         if not _is_interrupt(group):
             raise
-        return ExitCode.INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         _forget_stdout()
         return ExitCode.CLOSED_PIPE
@@ -58,6 +53,21 @@ def main(
         say(sys.stderr, f"massgen-mcp: {for_a_person(str(error))}")
         return ExitCode.CONFIG
     return code
+
+
+def _do(argv: Sequence[str], *, make_runs: MakeRuns | None, environ: Mapping[str, str]) -> int:
+    try:
+        args = parse(argv)
+        # By name, so that a command loads what it needs and `--help` nothing.
+        command: _Command = importlib.import_module(f"massgen_mcp.cli.{args.command}").run
+        return command(args, make_runs=make_runs, environ=environ)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else ExitCode.ANSWER
+
+
+def _interrupted() -> ExitCode:
+    say(sys.stderr, "massgen-mcp: interrupted.")
+    return ExitCode.INTERRUPTED
 
 
 def _is_interrupt(group: BaseExceptionGroup[BaseException]) -> bool:

@@ -9,9 +9,10 @@ from pathlib import Path
 from massgen_mcp.cli.answering import answer_from
 from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.roots import with_roots
+from massgen_mcp.cli.wording import nothing_spent_unless
 from massgen_mcp.cli.world import MakeRuns, named_team, within_runs
 from massgen_mcp.errors import RunNotFound
-from massgen_mcp.runs import Runs
+from massgen_mcp.runs import RunHandle, Runs
 
 __all__ = ["earlier_run", "run"]
 
@@ -26,16 +27,18 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
         RunNotFound: there is no such run, or none that was interrupted.
         MassgenError: it can't be taken up; nothing was spent.
     """
+    begun: list[RunHandle] = []
     environ = with_roots(environ, args.roots)
-    run_id, config_dirs = earlier_run(
-        args.run_id, make_runs=make_runs, environ=environ, config_dirs=args.config_dirs
-    )
+    with nothing_spent_unless(begun):
+        run_id, config_dirs = earlier_run(
+            args.run_id, make_runs=make_runs, environ=environ, config_dirs=args.config_dirs
+        )
 
-    async def work(runs: Runs) -> int:
-        handle = await runs.resume(run_id)
-        return await answer_from(runs, handle, detail=args.detail, as_json=args.json, environ=environ)
+        async def work(runs: Runs) -> int:
+            begun.append(await runs.resume(run_id))
+            return await answer_from(runs, begun[0], detail=args.detail, as_json=args.json, environ=environ)
 
-    return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
+        return within_runs(work, make_runs=make_runs, environ=environ, config_dirs=config_dirs)
 
 
 def earlier_run(

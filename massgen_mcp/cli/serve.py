@@ -14,10 +14,20 @@ from massgen_mcp.server.entry import serve_host
 
 if TYPE_CHECKING:
     from massgen_mcp.cli.world import MakeRuns
+    from massgen_mcp.server.http.place import Place
 
-__all__ = ["run"]
+__all__ = ["place_of", "run"]
 
-_FOR_HTTP = ("tokens", "tls_cert", "tls_key", "behind_proxy", "allowed_hosts")
+_FOR_HTTP = {
+    "host": "--host",
+    "port": "--port",
+    "tokens": "--tokens",
+    "tls_cert": "--tls-cert",
+    "tls_key": "--tls-key",
+    "behind_proxy": "--behind-proxy",
+    "allowed_hosts": "--allowed-host",
+}
+_HOST, _PORT = "127.0.0.1", 8765
 
 
 def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, str]) -> int:
@@ -31,22 +41,33 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
     environ = with_roots(environ, args.roots)
     if args.http:
         return _serve_http(args, environ)
-    if given := [name for name in _FOR_HTTP if getattr(args, name)]:
-        names = ", ".join("--" + name.removesuffix("s").replace("_", "-") for name in given)
-        raise RequestRefused(f"{names}: only with --http; without it there is nobody but the host.")
+    if given := [flag for name, flag in _FOR_HTTP.items() if getattr(args, name) not in (None, False, [])]:
+        raise RequestRefused(
+            f"{', '.join(given)}: only with --http; without it there is nobody but the host."
+        )
     return serve_host(config_dirs=args.config_dirs, environ=environ)
 
 
-def _serve_http(args: Namespace, environ: Mapping[str, str]) -> int:
+def place_of(args: Namespace) -> Place:
+    """Where it is served over HTTP.
+
+    Raises:
+        ConfigError: it can't be served like that.
+    """
     # By name: a server for a host loads nothing of this.
-    place: Any = importlib.import_module("massgen_mcp.server.http.place").Place(
-        host=args.host,
-        port=args.port,
+    place: type[Place] = importlib.import_module("massgen_mcp.server.http.place").Place
+    return place(
+        host=_HOST if args.host is None else args.host,
+        port=_PORT if args.port is None else args.port,
         tls_cert=args.tls_cert,
         tls_key=args.tls_key,
         behind_proxy=args.behind_proxy,
         allowed_hosts=tuple(args.allowed_hosts),
     )
+
+
+def _serve_http(args: Namespace, environ: Mapping[str, str]) -> int:
+    place = place_of(args)
     tokens: Path | None = args.tokens
     if tokens == Path():
         tokens = importlib.import_module("massgen_mcp.cli.token").default_file(environ)

@@ -8,7 +8,7 @@ from massgen_mcp.cli.view import Frame, Lane
 from massgen_mcp.journal import Record
 from massgen_mcp.runs import RunHandle
 
-__all__ = ["Spectator"]
+__all__ = ["Spectator", "left"]
 
 
 class Spectator:
@@ -56,7 +56,7 @@ class Spectator:
             tokens=status.usage.input + status.usage.output,
             cost_usd=status.usage.cost_usd,
             limit_usd=run.budget.usd,
-            eta=status.eta_seconds,
+            eta=left(status.eta_seconds),
             stopping=stopping,
             lanes=tuple(
                 Lane(
@@ -82,3 +82,8 @@ class Spectator:
         begun = self._since.get(agent)
         running = 0.0 if begun is None else self._handle.run.seconds - begun
         return self._spent.get(agent, 0.0) + running
+
+
+def left(eta: float | None) -> float | None:
+    """A run that has outlived its estimate is about to end, or nobody knows when: no figure is better."""
+    return eta if eta is not None and eta > 1 else None

@@ -21,8 +21,8 @@ from massgen_mcp.server.http.tokens import FILE, Token, add_token, read_tokens, 
 __all__ = ["default_file", "run"]
 
 _UNKNOWN = (
-    "Warning: no team file found from here for {teams}. A server that finds none either refuses such "
-    "questions; where its files lie: MASSGEN_MCP_CONFIG_DIRS, or `serve --config-dir`."
+    "Warning: from here no team file is found for {teams}. A server that does not find it either refuses "
+    "its questions: name the folder in MASSGEN_MCP_CONFIG_DIRS, or with `serve --config-dir`."
 )
 
 

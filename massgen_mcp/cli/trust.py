@@ -10,6 +10,7 @@ from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.streams import say
 from massgen_mcp.cli.world import MakeRuns
 from massgen_mcp.config.trust import PROJECT_FOLDER, trust
+from massgen_mcp.errors import RequestRefused
 from massgen_mcp.runs.settings import read_settings
 
 __all__ = ["run"]
@@ -20,8 +21,11 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
 
     Raises:
         ConfigError: there is nothing to trust in it.
+        RequestRefused: there is no such folder.
     """
     del make_runs
+    if not args.folder.is_dir():
+        raise RequestRefused(f"There is no folder {args.folder.absolute()}.")
     project = args.folder.resolve()
     if project.name == PROJECT_FOLDER:
         project = project.parent

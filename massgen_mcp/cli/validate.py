@@ -9,7 +9,7 @@ from typing import Any
 
 from massgen_mcp.cli.codes import ExitCode
 from massgen_mcp.cli.streams import say, say_json
-from massgen_mcp.cli.world import MakeRuns, named_team, within_runs
+from massgen_mcp.cli.world import MakeRuns, named_team, team_typed, within_runs
 from massgen_mcp.errors import Problem
 from massgen_mcp.runs import Runs
 from massgen_mcp.runs.lines import duration, money
@@ -26,7 +26,8 @@ def run(args: Namespace, *, make_runs: MakeRuns | None, environ: Mapping[str, st
     config, config_dirs = named_team(args.config, args.config_dirs)
 
     async def work(runs: Runs) -> int:
-        found = runs.secrets.redact_value(await runs.teams.validate(config))
+        with team_typed(config):
+            found = runs.secrets.redact_value(await runs.teams.validate(config))
         problems = [_problem(problem) for problem in found["problems"]]
         bad = [problem for problem in problems if problem.severity in _refused(strict=args.strict)]
         if args.json:

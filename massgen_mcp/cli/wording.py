@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
-__all__ = ["for_a_person"]
+from massgen_mcp.errors import MassgenError, RequestRefused
+
+__all__ = ["for_a_person", "nothing_spent_unless"]
 
 _RUN = r"(?P<run>[\w.-]+)"
 _WORDS = (
@@ -35,6 +39,18 @@ _WORDS = (
     ),
     (r"ask a follow-up with continue_run and a new `question`", r"ask a follow-up with `--continue`"),
     (r"without `continue_run`", r"without `--continue`"),
+    (r"`files` or `images`: ", r"--file or --image: "),
+    (r"`files`: ", r"--file: "),
+    (
+        r"Give its content as \{name, text\}, or let the operator add --root FOLDER",
+        r"Open its folder with --root FOLDER",
+    ),
+    (
+        r"`question` is empty\. Put the whole question in it",
+        r"The question is empty. Put all of it in quotes",
+    ),
+    (r"`question` has ", r"The question has "),
+    (r"`context` has ", r"--context has "),
 )
 
 
@@ -43,3 +59,20 @@ def for_a_person(words: str) -> str:
     for said, meant in _WORDS:
         words = re.sub(said, meant, words)
     return words
+
+
+@contextmanager
+def nothing_spent_unless(begun: Sequence[object]) -> Generator[None]:
+    """Whatever goes wrong in the block before a run has begun says that nothing was spent.
+
+    Raises:
+        RequestRefused: in place of any of our errors before that.
+    """
+    try:
+        yield
+    except MassgenError as error:
+        words = str(error)
+        if begun or "Nothing was spent" in words:
+            raise
+        gap = " " if words.endswith((".", "?")) and "\n" not in words else "\n"
+        raise RequestRefused(f"{words}{gap}Nothing was spent.") from error

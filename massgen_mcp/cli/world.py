@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -11,10 +11,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from massgen_mcp.cli.codes import ExitCode
+from massgen_mcp.errors import RequestRefused
 from massgen_mcp.runs import Runs
 from massgen_mcp.runs.open import open_runs
 
-__all__ = ["MakeRuns", "named_team", "within_runs"]
+__all__ = ["MakeRuns", "named_team", "team_typed", "within_runs"]
 
 _TEAM_FILES = (".yaml", ".yml")
 
@@ -45,6 +46,36 @@ def named_team(team: str, config_dirs: Sequence[Path]) -> tuple[str, Sequence[Pa
         return team, config_dirs
     whole = path.absolute()
     return str(whole), (whole.parent, *config_dirs)
+
+
+@contextmanager
+def team_typed(team: str) -> Generator[None]:
+    """Where the team that was typed is not known, say what a person may have meant by it.
+
+    Raises:
+        RequestRefused: as it came, or in words about the file.
+    """
+    try:
+        yield
+    except RequestRefused as error:
+        unknown = f'Unknown team "{team}".'
+        words = str(error).removeprefix(unknown)
+        if words == str(error) or not (meant := _file_meant(team)):
+            raise
+        known = words.replace(" A path must name a file inside one of the approved folders.", "")
+        raise RequestRefused(f"{meant}{known}") from error
+
+
+def _file_meant(team: str) -> str:
+    path = Path(team)
+    if path.is_dir():
+        return f"{path.absolute()} is a folder. Name a team file in it."
+    if path.suffix in _TEAM_FILES:
+        return f"There is no file {path.absolute()}."
+    for suffix in _TEAM_FILES:
+        if (file := path.with_name(path.name + suffix)).is_file():
+            return f'Unknown team "{team}". Did you mean the file {file}? Type it with its ending.'
+    return ""
 
 
 def within_runs(

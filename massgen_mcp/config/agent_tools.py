@@ -13,7 +13,15 @@ from pydantic import field_validator
 from massgen_mcp.config.base import Count, Names, Part, Seconds, Switch, as_tuples
 from massgen_mcp.config.servers import McpServers
 
-__all__ = ["OWN_FILE_TOOLS", "OWN_PREFIXES", "SHELL_TOOL", "AgentTools", "ContextPath", "CustomTool"]
+__all__ = [
+    "OWN_FILE_TOOLS",
+    "OWN_PREFIXES",
+    "SHELL_TOOL",
+    "AgentTools",
+    "ContextPath",
+    "CustomTool",
+    "MediaBackend",
+]
 
 OWN_FILE_TOOLS = (
     "read_file",

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from pydantic import BaseModel
 
 from massgen_mcp.backends.registry import backend_info
-from massgen_mcp.config.models import AgentConfig, TeamConfig
+from massgen_mcp.config.models import AgentConfig, Orchestrator, TeamConfig
 from massgen_mcp.config.paths import KeyPath, Places
 from massgen_mcp.errors import Problem
 
@@ -43,7 +43,31 @@ _COORDINATION: Mapping[str, str] = MappingProxyType(
 )
 _TEAM: Mapping[str, str] = MappingProxyType({"permissions": "tool permissions are"})
 
-_SOFT_TOOLS = ("concurrent_tool_execution", "max_concurrent_tools", "defer_loading", "multimodal_config")
+_ONE_BY_ONE = "The calls of one reply run one after the other."
+_ALL_SHOWN = "All tools are described from the start."
+
+_SOFT_COORDINATION: Mapping[str, str] = MappingProxyType(
+    {
+        "broadcast_sensitivity": "",
+        "broadcast_timeout": "",
+        "broadcast_wait_by_default": "",
+        "max_broadcasts_per_agent": "",
+        "response_depth": "",
+    }
+)
+_SOFT_TOOLS: Mapping[str, str] = MappingProxyType(
+    {
+        "concurrent_tool_execution": _ONE_BY_ONE,
+        "max_concurrent_tools": _ONE_BY_ONE,
+        "defer_loading": _ALL_SHOWN,
+        "multimodal_config": "The media keys beside it hold.",
+    }
+)
+_SOFT_TIMEOUTS: Mapping[str, str] = MappingProxyType(
+    {"round_timeout_grace_seconds": "A round ends at its deadline, with the answers that are there."}
+)
+_SO_ANYHOW: Mapping[str, object] = MappingProxyType({"concurrent_tool_execution": False})
+"""Values that say what a run does in any case."""
 _SITS_OUT = "This agent sits out."
 
 
@@ -52,7 +76,8 @@ def _used(model: BaseModel, key: str) -> bool:
     if key not in model.model_fields_set:
         return False
     default: object = model.__class__.model_fields[key].get_default(call_default_factory=True)
-    return bool(getattr(model, key) != default)
+    value: object = getattr(model, key)
+    return value != default and (key not in _SO_ANYHOW or value != _SO_ANYHOW[key])
 
 
 def not_yet(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iterator[Problem]:
@@ -85,21 +110,47 @@ def _of_agent(agent: AgentConfig, path: KeyPath, places: Places) -> Iterator[Pro
 
 
 def soft(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iterator[Problem]:
-    """Each use of something that a run goes without today."""
-
-    def without(model: BaseModel, keys: tuple[str, ...], path: KeyPath) -> Iterator[Problem]:
-        for key in keys:
-            if _used(model, key):
-                yield places.problem(
-                    (*path, key), "not available yet; a run goes without it.", severity="warning"
-                )
-
-    yield from without(team.timeout_settings, ("round_timeout_grace_seconds",), ("timeout_settings",))
+    """Each use of something that a run goes without today, with what it does instead."""
+    orchestrator, at = team.orchestrator, ("orchestrator",)
+    yield from _without(team.timeout_settings, _SOFT_TIMEOUTS, ("timeout_settings",), places)
+    yield from _without(orchestrator.coordination, _SOFT_COORDINATION, (*at, "coordination"), places)
+    if orchestrator.defer_voting_until_all_answered is False:
+        key = (*at, "defer_voting_until_all_answered")
+        yield places.problem(key, "here a vote always waits for all answers.", severity="warning")
+    if orchestrator.quorum is not None and orchestrator.effective_strategy != "auto":
+        yield _for_strategy((*at, "quorum"), "auto", places)
+    if orchestrator.samples is not None and orchestrator.effective_strategy != "best_of":
+        yield _for_strategy((*at, "samples"), "best_of", places)
     for agent in team.agents:
-        info = backend_info(agent.backend.type)
-        if info is not None and not info.executes and agent.optional:
-            yield _warn((*paths[agent.id], "backend", "type"), f"backend {info.type!r} is", places, _SITS_OUT)
-        yield from without(agent.tools, _SOFT_TOOLS, (*paths[agent.id], "backend"))
+        yield from _soft_of_agent(agent, paths[agent.id], orchestrator, places)
+
+
+def _soft_of_agent(
+    agent: AgentConfig, path: KeyPath, orchestrator: Orchestrator, places: Places
+) -> Iterator[Problem]:
+    block = (*path, "backend")
+    info = backend_info(agent.backend.type)
+    if info is not None and not info.executes and agent.optional:
+        yield _warn((*block, "type"), f"backend {info.type!r} is", places, _SITS_OUT)
+    if agent.subtask is not None and orchestrator.effective_strategy != "decompose":
+        yield _for_strategy((*path, "subtask"), "decompose", places)
+    yield from _without(agent.tools, _SOFT_TOOLS, block, places)
+    for index, server in enumerate(agent.tools.mcp_servers):
+        entry = (*block, "mcp_servers", index)
+        at = entry if entry in places.marks else (*block, "mcp_servers", server.name)
+        yield from _without(server, {"defer_loading": _ALL_SHOWN}, at, places)
+
+
+def _without(model: BaseModel, table: Mapping[str, str], path: KeyPath, places: Places) -> Iterator[Problem]:
+    for key, instead in table.items():
+        if _used(model, key):
+            message = "not available yet; a run goes without it."
+            yield places.problem((*path, key), message, severity="warning", hint=instead)
+
+
+def _for_strategy(path: KeyPath, strategy: str, places: Places) -> Problem:
+    message = f"only strategy: {strategy} takes it; a run goes without it."
+    return places.problem(path, message, severity="warning")
 
 
 def _keys(model: BaseModel, table: Mapping[str, str], path: KeyPath, places: Places) -> Iterator[Problem]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from datetime import date
+from pathlib import PurePosixPath
 
+from massgen_mcp.backends.ag2 import Options as Ag2Options
 from massgen_mcp.backends.azure_openai import Options as AzureOptions
 from massgen_mcp.backends.claude_code import Options as ClaudeCodeOptions
 from massgen_mcp.backends.gemini import Options as GeminiOptions
 from massgen_mcp.backends.info import Capability, ModelInfo
 from massgen_mcp.backends.options import Options
 from massgen_mcp.backends.reasoning import Reasoning
+from massgen_mcp.backends.registry import runs_elsewhere
 from massgen_mcp.backends.responses_options import ResponsesOptions
 from massgen_mcp.backends.urls import host_of, is_loopback
+from massgen_mcp.config.folders import outside
 from massgen_mcp.config.paths import KeyPath
 from massgen_mcp.config.readiness import address_of, foreign_host, key_for, missing_program, readiness
 from massgen_mcp.config.seat import Seat
@@ -33,6 +37,7 @@ _NO_MODEL_NEEDED = frozenset({"local", "scripted", "ag2"})
 _PLACEHOLDERS = frozenset({"empty", "none", "not-needed", "lm-studio", ""})
 _SOON_DAYS = 60
 _ONE_MODEL = frozenset({"local"})
+_SAMPLING = ("temperature", "top_p")
 _EFFORT = frozenset({"effort"})
 _GEMINI_REASONING = frozenset({"effort", "max_tokens", "summary"})
 
@@ -50,10 +55,13 @@ def check_backend(seat: Seat, *, today: date) -> Iterator[Problem]:
     yield from _reasoning(seat)
     yield from _extras(seat)
     yield from _claude_code(seat)
+    yield from _ag2(seat)
 
 
 def _address(seat: Seat) -> Iterator[Problem]:
     options = seat.agent.backend
+    if seat.agent.unset:
+        return
     if seat.info.type in ("chatcompletion", "inference") and address_of(options, seat.environment) is None:
         more = " (or port)" if seat.info.type == "inference" else ""
         yield seat.problem(
@@ -80,7 +88,7 @@ def _address(seat: Seat) -> Iterator[Problem]:
 
 def _key(seat: Seat) -> Iterator[Problem]:
     options = seat.agent.backend
-    if seat.agent.unset:
+    if seat.agent.unset or seat.broken:
         return
     if options.api_key is None and (host := foreign_host(options, seat.environment)):
         key = (
@@ -154,6 +162,13 @@ def _model(seat: Seat, today: date) -> Iterator[Problem]:
             yield seat.problem("model", message=f"{what} is required: {info.type!r} has no default.")
         return
     known = _known_model(seat, name)
+    if runs_elsewhere(info, name):
+        yield seat.problem(
+            "model",
+            message=f"{name!r} runs on machines of {info.title}'s own, and is not asked there.",
+            severity="warning",
+            hint="Name a model that runs here.",
+        )
     if known is not None:
         yield from _retirement(seat, name, known, today)
     elif info.patterns and not any(model.name.lower() == name.lower() for model in info.models):
@@ -241,13 +256,13 @@ def _no_flag(seat: Seat, flag: str, capability: Capability) -> Problem:
 def _sampling(seat: Seat) -> Iterator[Problem]:
     options: Options = seat.agent.backend
     model = _known_model(seat, options.model or seat.info.default_model or "")
-    for key in ("temperature", "top_p"):
+    for key in (*_SAMPLING, "max_tokens"):
         if getattr(options, key) is None:
             continue
         if key not in seat.info.sampling:
             message = f"{seat.info.title} takes no {key}; it is not sent."
             yield seat.problem(key, message=message, severity="warning")
-        elif model is not None and not model.sampling:
+        elif key in _SAMPLING and model is not None and not model.sampling:
             message = f"{model.name} takes no {key}; it is left out when the provider refuses it."
             yield seat.problem(key, message=message, severity="notice")
 
@@ -294,8 +309,12 @@ def _extras(seat: Seat) -> Iterator[Problem]:
             message="xAI has ended Live Search and refuses this.",
             hint="Use enable_web_search or enable_x_search.",
         )
-    for key in ("extra_body", "extra_headers"):
+    for key in seat.info.untaken:
         if getattr(options, key):
+            message = f"{seat.info.title} has no way to take {key}; it is not used."
+            yield seat.problem(key, message=message, severity="warning")
+    for key in ("extra_body", "extra_headers"):
+        if getattr(options, key) and key not in seat.info.untaken:
             yield seat.problem(key, message="sent to the provider as it is, unchecked.", severity="notice")
     if seat.info.type == "claude" and seat.agent.tools.cwd and seat.agent.tools.enable_mcp_command_line:
         yield seat.problem(
@@ -315,3 +334,37 @@ def _claude_code(seat: Seat) -> Iterator[Problem]:
         yield seat.problem(
             "append_system_prompt", message="the same as system_prompt, which is there too.", hint="Keep one."
         )
+
+
+def _ag2(seat: Seat) -> Iterator[Problem]:
+    options = seat.agent.backend
+    if not isinstance(options, Ag2Options):
+        return
+    for path in _named("cache_seed", seat.raw.get("backend"), (*seat.path, "backend")):
+        yield seat.places.problem(path, "AG2 1.x keeps no cache of replies; not used here", severity="notice")
+    code = options.code_execution_config
+    if code is None:
+        return
+    for path in _named("work_dir", seat.raw.get("backend"), (*seat.path, "backend")):
+        if code.executor != "local":
+            message = f"executor: {code.executor} has no work_dir here."
+            yield seat.places.problem(path, message, hint="Remove work_dir.")
+        elif outside(code.work_dir or "") or PurePosixPath(code.work_dir or "").is_absolute():
+            yield seat.places.problem(path, "must not lead out of the agent's workspace.")
+    for path in _named("image", seat.raw.get("backend"), (*seat.path, "backend")):
+        if code.executor == "local":
+            message = "executor: local runs without an image; not used here"
+            yield seat.places.problem(path, message, severity="warning")
+
+
+def _named(name: str, value: Value, path: KeyPath) -> Iterator[KeyPath]:
+    """The places of a key of that name, however deep: AG2's blocks are written in several forms."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key == name and item is not None:
+                yield (*path, key)
+            else:
+                yield from _named(name, item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _named(name, item, (*path, index))

@@ -52,7 +52,14 @@ def is_media(tool: CustomTool) -> bool:
 
 def media_functions(tools: AgentTools) -> tuple[str, ...]:
     """Our media tools that the entries ask for."""
-    asked = (MASSGEN_MEDIA[name] for tool in tools.custom_tools if is_media(tool) for name in tool.function)
+    left_out = set(tools.exclude_custom_tools)
+    asked = (
+        MASSGEN_MEDIA[name]
+        for tool in tools.custom_tools
+        if is_media(tool)
+        for name in tool.function
+        if left_out.isdisjoint({name, MASSGEN_MEDIA[name]})
+    )
     return tuple(name for name in dict.fromkeys(asked) if name)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from massgen_mcp.config.check_tools import check_context_paths, outside
+from massgen_mcp.config.check_tools import check_context_paths, check_makers
+from massgen_mcp.config.folders import check_run_folders
 from massgen_mcp.config.models import RequestShare, TeamKeys
 from massgen_mcp.config.paths import Places
 from massgen_mcp.config.seat import Seat
@@ -13,31 +14,32 @@ from massgen_mcp.errors import Problem
 __all__ = ["check_team"]
 
 
-def check_team(keys: TeamKeys, seats: Sequence[Seat], places: Places) -> Iterator[Problem]:
-    """Problems of the team as a whole."""
+def check_team(
+    keys: TeamKeys, seats: Sequence[Seat], places: Places, *, ids: Sequence[str | None]
+) -> Iterator[Problem]:
+    """Problems of the team as a whole.
+
+    Args:
+        keys: beside its agents.
+        seats: the agents that can be read.
+        places: of the file.
+        ids: of all agents in the file, those that can't be read, too; None for one without a usable id.
+    """
     yield from _ids(seats)
-    yield from _numbers(keys, len(seats), places)
+    yield from _numbers(keys, len(ids), places)
     yield from _unused(keys, seats, places)
     orchestrator = keys.orchestrator
     at = ("orchestrator",)
-    ids = [seat.agent.id for seat in seats]
-    if orchestrator.presenter_agent is not None and orchestrator.presenter_agent not in ids:
-        known = ", ".join(ids)
+    presenter = orchestrator.presenter_agent
+    if presenter is not None and presenter not in ids and None not in ids:
+        known = ", ".join(str(name) for name in ids)
         yield places.problem(
             (*at, "presenter_agent"), "there is no agent of that id.", hint=f"Known: {known}."
         )
-    for key in ("snapshot_storage", "agent_temporary_workspace"):
-        path: str | None = getattr(orchestrator, key)
-        if path is not None and outside(path):
-            yield places.problem((*at, key), "must not lead out of the run's folder.")
+    yield from check_run_folders(orchestrator, at, places)
     yield from check_context_paths(orchestrator.context_paths, (*at, "context_paths"), places)
     yield from _shares(keys, seats, places)
-    if orchestrator.video_generation_backend in ("openai", "azure_openai"):
-        yield places.problem(
-            (*at, "video_generation_backend"),
-            "OpenAI's video API was shut down on 2026-09-24.",
-            hint="Use gemini.",
-        )
+    yield from check_makers(orchestrator, at, places)
 
 
 _OF_NEW_ANSWERS = (

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePath
+from pathlib import PurePath, PureWindowsPath
 
 from massgen_mcp.backends.claude_code import NATIVE_TOOLS
 from massgen_mcp.backends.info import Capability, Support
-from massgen_mcp.backends.urls import host_of, is_loopback
-from massgen_mcp.config.agent_tools import OWN_FILE_TOOLS, OWN_PREFIXES, SHELL_TOOL, ContextPath
-from massgen_mcp.config.check_custom import is_media
+from massgen_mcp.config.agent_tools import OWN_FILE_TOOLS, OWN_PREFIXES, SHELL_TOOL, AgentTools, ContextPath
+from massgen_mcp.config.check_custom import MASSGEN_MEDIA, is_media
+from massgen_mcp.config.check_security import check_security
+from massgen_mcp.config.folders import outside, unfit
+from massgen_mcp.config.models import Orchestrator
 from massgen_mcp.config.paths import KeyPath, Places
-from massgen_mcp.config.readiness import is_local
 from massgen_mcp.config.seat import Seat
 from massgen_mcp.errors import Problem
 
-__all__ = ["check_context_paths", "check_private", "check_tools", "check_trifecta", "outside"]
+__all__ = ["check_context_paths", "check_makers", "check_tools"]
 
 _VIDEO_GONE = "OpenAI's video API was shut down on 2026-09-24."
+_OFFER = "Use video_generation_backend: gemini."
+_MAKERS = frozenset({"openai", "gemini", "google"})
 _NEEDS = (
     ("mcp_servers", Capability.MCP, "MCP servers"),
     ("custom_tools", Capability.CUSTOM_TOOLS, "custom tools"),
@@ -36,8 +39,8 @@ def check_tools(seat: Seat) -> Iterator[Problem]:
     tools = seat.agent.tools
     block = (*seat.path, "backend")
     yield from check_context_paths(tools.context_paths, (*block, "context_paths"), seat.places)
-    if tools.cwd is not None and outside(tools.cwd):
-        yield seat.problem("cwd", message="must not lead out of the run's folder.")
+    yield from _workspace(seat)
+    yield from _command_line(seat)
     for key in ("sandbox", "command_line_docker_enable_sudo"):
         if seat.inline and (value := getattr(tools, key)) not in ("auto", False):
             yield seat.problem(key, message=f"{key}: {_word(value)} is for the operator's own file alone.")
@@ -47,9 +50,37 @@ def _word(value: object) -> str:
     return "true" if value is True else str(value)
 
 
-def outside(path: str) -> bool:
-    """Whether a relative path leads out of the folder it is taken from."""
-    return ".." in PurePath(path.replace("\\", "/")).parts or path.startswith("~")
+def _workspace(seat: Seat) -> Iterator[Problem]:
+    cwd = seat.agent.tools.cwd
+    if cwd is None:
+        return
+    message, hint = unfit(cwd)
+    if message:
+        yield seat.problem("cwd", message=message, hint=hint)
+    elif "${" in cwd:
+        yield seat.problem("cwd", message="names the workspace itself.", hint="Give a plain name.")
+    elif PurePath(cwd).is_absolute() or PureWindowsPath(cwd).drive:
+        yield seat.problem(
+            "cwd",
+            message="an absolute path: the agent's workspace is a fresh folder of the run all the same.",
+            severity="warning",
+            hint="Files that are there already are shown to it by context_paths.",
+        )
+
+
+def _command_line(seat: Seat) -> Iterator[Problem]:
+    """Settings of a shell that is not there, or of another one."""
+    tools = seat.agent.tools
+    given = [key for key in type(tools).model_fields if key in tools.model_fields_set]
+    for key in given:
+        if not key.startswith("command_line_"):
+            continue
+        if not tools.enable_mcp_command_line:
+            message = "without enable_mcp_command_line: true there is no shell; not used."
+            yield seat.problem(key, message=message, severity="warning")
+        elif key.startswith("command_line_docker_") and tools.command_line_execution_mode != "docker":
+            message = "for command_line_execution_mode: docker alone; not used."
+            yield seat.problem(key, message=message, severity="warning")
 
 
 def _capabilities(seat: Seat) -> Iterator[Problem]:
@@ -60,27 +91,14 @@ def _capabilities(seat: Seat) -> Iterator[Problem]:
             yield seat.problem(key, message=message, hint=f"Remove {key}.")
 
 
-def _server_path(seat: Seat, index: int) -> KeyPath:
-    block = seat.raw.get("backend")
-    entries = block.get("mcp_servers") if isinstance(block, dict) else None
-    name = list(entries)[index] if isinstance(entries, dict) and index < len(entries) else index
-    return "mcp_servers", name
-
-
 def _servers(seat: Seat) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, server in enumerate(seat.agent.tools.mcp_servers):
-        path = _server_path(seat, index)
+        path = seat.server_path(index)
         if server.name in seen:
             yield seat.problem(*path, "name", message="two MCP servers have this name.")
         seen.add(server.name)
-        if server.security is not None:
-            yield seat.problem(
-                *path,
-                "security",
-                message="not used here: the sandbox and the address checks hold for every server.",
-                severity="notice",
-            )
+        yield from check_security(seat, index)
         if server.cwd is not None and outside(server.cwd):
             yield seat.problem(*path, "cwd", message="must not lead out of the team file's folder.")
         if seat.inline and server.sandbox == "off":
@@ -118,6 +136,8 @@ def _matches(seat: Seat, entry: str) -> bool:
 
 
 def _filters(seat: Seat) -> Iterator[Problem]:
+    if seat.broken:
+        return
     tools = seat.agent.tools
     lists = {
         "allowed_tools": tools.allowed_tools or (),
@@ -137,7 +157,20 @@ def _filters(seat: Seat) -> Iterator[Problem]:
                 )
 
 
+def _left_out(seat: Seat) -> Iterator[Problem]:
+    """Entries of `exclude_custom_tools` that leave nothing out."""
+    tools = seat.agent.tools
+    known = {name for tool in tools.custom_tools for name in (*tool.function, *tool.name)}
+    known |= {MASSGEN_MEDIA.get(name, "") for name in known}
+    for index, entry in enumerate(tools.exclude_custom_tools):
+        if entry not in known and not tools.optional_filters and not seat.broken:
+            message = "no entry of custom_tools brings this function."
+            hint = "Remove it, name the tool in exclude_tools, or set optional_filters: true."
+            yield seat.problem("exclude_custom_tools", index, message=message, hint=hint)
+
+
 def _custom(seat: Seat) -> Iterator[Problem]:
+    yield from _left_out(seat)
     for index, tool in enumerate(seat.agent.tools.custom_tools):
         at = ("custom_tools", index)
         if tool.path is None and not is_media(tool):
@@ -150,11 +183,34 @@ def _custom(seat: Seat) -> Iterator[Problem]:
 
 def _media(seat: Seat) -> Iterator[Problem]:
     tools = seat.agent.tools
-    offer = "Use video_generation_backend: gemini."
-    if tools.video_generation_backend in ("openai", "azure_openai"):
-        yield seat.problem("video_generation_backend", message=_VIDEO_GONE, hint=offer)
-    elif tools.enable_video_generation and seat.info.type == "openai" and not tools.video_generation_backend:
-        yield seat.problem("enable_video_generation", message=_VIDEO_GONE, hint=offer)
+    yield from check_makers(tools, (*seat.path, "backend"), seat.places)
+    if "video_generation_backend" in seat.broken:
+        return
+    if tools.enable_video_generation and seat.info.type == "openai" and not tools.video_generation_backend:
+        yield seat.problem("enable_video_generation", message=_VIDEO_GONE, hint=_OFFER)
+    if tools.enable_file_generation and tools.cwd is None and "cwd" not in seat.broken:
+        yield seat.problem(
+            "enable_file_generation",
+            message="agents make files with their file tools, which come with a workspace; not used.",
+            severity="warning",
+            hint="Give it a workspace: cwd: workspace.",
+        )
+
+
+def check_makers(model: AgentTools | Orchestrator, path: KeyPath, places: Places) -> Iterator[Problem]:
+    """Who is to make pictures, speech and video, and can't."""
+    for kind in ("image", "audio", "video"):
+        key = f"{kind}_generation_backend"
+        maker: str | None = getattr(model, key)
+        if kind == "video" and maker in ("openai", "azure_openai"):
+            yield places.problem((*path, key), _VIDEO_GONE, hint=_OFFER)
+        elif maker is not None and maker not in _MAKERS:
+            yield places.problem(
+                (*path, key),
+                f"{maker} makes none here; the tool says so when an agent calls it.",
+                severity="warning",
+                hint="Use openai or gemini." if kind != "video" else "Use gemini.",
+            )
 
 
 def check_context_paths(
@@ -169,49 +225,3 @@ def check_context_paths(
             inside = PurePath(protected).is_relative_to(context.path)
             if outside(protected) or (PurePath(protected).is_absolute() and not inside):
                 yield places.problem((*at, "protected_paths", number), "must lie inside the context path.")
-
-
-def check_private(seat: Seat) -> Iterator[Problem]:
-    """What keeps an agent out of a private team: everything that leaves this machine."""
-    options, tools = seat.agent.backend, seat.agent.tools
-    if not is_local(options, seat.environment):
-        message = "a private team takes backends on this machine alone."
-        yield seat.problem("type", message=message, hint="Remove the agent, or private: true.")
-    for flag in ("enable_web_search", "enable_x_search"):
-        if getattr(options, flag, False):
-            yield seat.problem(flag, message="a private team does not search the web.")
-    for index, server in enumerate(tools.mcp_servers):
-        path = _server_path(seat, index)
-        if server.url is not None and not is_loopback(host_of(server.url.get_secret_value())):
-            message = "a private team takes MCP servers on this machine alone."
-            yield seat.problem(*path, "url", message=message)
-        elif server.url is None:
-            yield seat.problem(
-                *path,
-                message="this server runs here, but nothing keeps it from the network.",
-                severity="warning",
-            )
-    for key in ("image", "audio", "video"):
-        field = f"{key}_generation_backend"
-        if getattr(tools, field) is not None or getattr(tools, f"enable_{key}_generation"):
-            name = field if getattr(tools, field) is not None else f"enable_{key}_generation"
-            yield seat.problem(name, message="a private team makes no media at a provider.")
-
-
-def check_trifecta(seat: Seat, team_contexts: tuple[ContextPath, ...]) -> Iterator[Problem]:
-    """A warning where untrusted text, private data and a way out meet in one agent."""
-    options, tools = seat.agent.backend, seat.agent.tools
-    searches = [flag for flag in ("enable_web_search", "enable_x_search") if getattr(options, flag, False)]
-    servers = [f"mcp_servers.{server.name}" for server in tools.mcp_servers]
-    private = ["context_paths"] if tools.context_paths or team_contexts else []
-    untrusted, ways_out = [*searches, *servers], [*searches, *servers]
-    if not (untrusted and private and ways_out):
-        return
-    yield seat.problem(
-        message=(
-            f"text from outside ({', '.join(untrusted)}), files of yours ({', '.join(private)}) and a way "
-            f"out ({', '.join(ways_out)}) meet in this agent: what it reads could make it send them"
-        ),
-        severity="warning",
-        hint="Split them over two agents if you do not trust every source.",
-    )

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import dotenv
@@ -80,13 +81,12 @@ class Environment:
 
     def near(self, name: str) -> tuple[str, ...]:
         """Variables that are set and may have been meant: `OPENAI_KEY` for `OPENAI_API_KEY`. Names only."""
-        known = {key for layer in self.layers for key, value in (layer.values or {}).items() if value}
-        owner = name.split("_", maxsplit=1)[0]
-        same_owner = [key for key in known if key.startswith(f"{owner}_") and _KEY_WORDS.search(key)]
-        close = difflib.get_close_matches(name, known, n=3, cutoff=_CLOSE)
-        close += [key for key in same_owner if difflib.SequenceMatcher(None, key, name).ratio() > 1 - _CLOSE]
-        meant = {key for key in close if key != name and key not in KNOWN_VARIABLES}
-        return tuple(sorted(meant))[:3] if self.get(name) is None else ()
+        if self.get(name) is not None:
+            return ()
+        known = frozenset(
+            key for layer in self.layers for key, value in (layer.values or {}).items() if value
+        )
+        return _near(name, known)
 
     def beside(self, folder: Path) -> Environment:
         """This environment with the `.env` of a team file's folder right below the process's variables."""
@@ -105,6 +105,18 @@ class Environment:
     def where(self) -> str:
         """The places looked at, in words."""
         return "looked in " + ", ".join(self.looked_at)
+
+
+@lru_cache(maxsize=512)
+def _near(name: str, known: frozenset[str]) -> tuple[str, ...]:
+    """Of these names those that may have been meant. Lists ask the same of every backend, again and again."""
+    owner = name.split("_", maxsplit=1)[0]
+    same_owner = [key for key in known if key.startswith(f"{owner}_") and _KEY_WORDS.search(key)]
+    close = difflib.get_close_matches(name, known, n=3, cutoff=_CLOSE)
+    close += [key for key in same_owner if difflib.SequenceMatcher(None, key, name).ratio() > 1 - _CLOSE]
+    # A name of ours that is set is another vendor's, unless the wanted one is no name of ours itself.
+    others = KNOWN_VARIABLES if name in KNOWN_VARIABLES else frozenset[str]()
+    return tuple(sorted({key for key in close if key != name and key not in others}))[:3]
 
 
 def read_env_file(path: Path) -> Layer:

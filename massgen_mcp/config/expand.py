@@ -215,13 +215,13 @@ class _Expander:
         message = f"the variable {name} is not set ({self._environment.where()})."
         near = self._environment.near(name)
         hint = f"Set it. {', '.join(near)} is set: was that meant?" if near else "Set it."
-        own_key = path == (*self._path, "backend", "api_key")
-        if own_key and is_local_block(self._block):
+        block = (*self._path, "backend")
+        if path == (*block, "api_key") and is_local_block(self._block):
             self._out.problems.append(
                 self._places.problem(path, message, severity="warning", hint="EMPTY is sent instead.")
             )
             return None
-        if own_key and self._optional:
+        if self._optional and (*block, "mcp_servers") != path[: len(block) + 1]:
             self._unset += missing
             self._out.problems.append(
                 self._places.problem(path, message, severity="warning", hint="This agent sits out.")

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ValidationError
-
-from massgen_mcp.backends.info import BackendInfo
-from massgen_mcp.backends.options import Options
-from massgen_mcp.backends.registry import backend_info, options_class, public_backends, suggest
-from massgen_mcp.config.agent_tools import AgentTools
+from massgen_mcp.config.agents import agents_in, read_agent
 from massgen_mcp.config.available import not_yet, soft
 from massgen_mcp.config.check_backend import check_backend
 from massgen_mcp.config.check_custom import check_custom
+from massgen_mcp.config.check_privacy import check_private, check_trifecta
 from massgen_mcp.config.check_team import check_team
-from massgen_mcp.config.check_tools import check_private, check_tools, check_trifecta
+from massgen_mcp.config.check_tools import check_tools
 from massgen_mcp.config.environment import Environment
-from massgen_mcp.config.expand import Expansion, expand_agent, refuse_elsewhere
+from massgen_mcp.config.expand import refuse_elsewhere
+from massgen_mcp.config.folders import check_contexts_lie, check_paths
 from massgen_mcp.config.gate import read_text
-from massgen_mcp.config.models import (
-    AgentConfig,
-    AgentKeys,
-    Coordination,
-    Orchestrator,
-    TeamConfig,
-    TeamKeys,
-    Timeouts,
-)
-from massgen_mcp.config.paths import KeyPath, Places
-from massgen_mcp.config.problems import in_order, of_validation
+from massgen_mcp.config.models import Coordination, Orchestrator, TeamConfig, TeamKeys, Timeouts
+from massgen_mcp.config.paths import KeyPath
+from massgen_mcp.config.problems import in_order
 from massgen_mcp.config.resolve import resolve
 from massgen_mcp.config.seat import Seat
-from massgen_mcp.config.servers import McpServer
-from massgen_mcp.config.sift import keys_of, sift
-from massgen_mcp.config.tree import Value, parse
+from massgen_mcp.config.sections import Sections
+from massgen_mcp.config.tree import Tree, Value, parse
 from massgen_mcp.errors import ConfigError, Problem
 
 __all__ = ["Loaded", "Origin", "load_file", "load_text"]
 
 Origin: TypeAlias = Literal["file", "inline"]
 """`file`: the operator's own. `inline`: it came over the wire; nothing is expanded, and it is never run."""
-
-_MOST_AGENTS = 64
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,241 +119,129 @@ def load_text(
     if tree.broken:
         return Loaded(team=None, problems=tree.problems, environment=environment)
     reader = _Reader(
-        value=tree.value,
-        places=tree.places,
+        tree,
         environment=environment,
         inline=origin == "inline",
         today=today or datetime.now(UTC).date(),
+        source=source,
+        roots=roots,
         tools_from=tools_from,
     )
-    reader.problems += tree.problems
-    return reader.read(name, source, roots)
+    return reader.read(name)
 
 
-@dataclass(slots=True)
 class _Reader:
-    value: dict[str, Value]
-    places: Places
-    environment: Environment
-    inline: bool
-    today: date
-    tools_from: Sequence[Path] = ()
-    problems: list[Problem] = field(default_factory=list[Problem])
-    seats: list[Seat] = field(default_factory=list[Seat])
+    def __init__(
+        self,
+        tree: Tree,
+        *,
+        environment: Environment,
+        inline: bool,
+        today: date,
+        source: Path | None,
+        roots: Sequence[Path],
+        tools_from: Sequence[Path],
+    ) -> None:
+        self._value = tree.value
+        self._sections = Sections(tree.places, list(tree.problems))
+        self._environment = environment
+        self._inline = inline
+        self._today = today
+        self._source = source
+        self._roots = roots
+        self._tools_from = tools_from
+        self._ids: list[str | None] = []
+        self._seats: list[Seat] = []
 
-    def read(self, name: str, source: Path | None, roots: Sequence[Path]) -> Loaded:
-        top = {key: value for key, value in self.value.items() if key not in ("agents", "agent")}
-        for key, value in top.items():
-            self.problems += refuse_elsewhere(value, (key,), self.places)
-        keys = self._team_keys(top)
-        for path, agent in self._agents():
+    def read(self, name: str) -> Loaded:
+        places, found = self._sections.places, self._sections.problems
+        keys = self._team_keys()
+        for path, agent in agents_in(self._value, self._sections):
             self._agent(agent, path)
-        team = self._team(keys, name, source)
+        team = self._team(keys, name)
         unavailable: tuple[Problem, ...] = ()
         if team is not None:
-            paths = {seat.agent.id: seat.path for seat in self.seats}
-            unavailable = in_order(not_yet(team, paths, self.places))
-            self.problems += unavailable
-            self.problems += soft(team, paths, self.places)
-        problems = in_order(_first_at_each_place(self.problems))
+            paths = {seat.agent.id: seat.path for seat in self._seats}
+            unavailable = in_order(not_yet(team, paths, places))
+            found += unavailable
+            found += soft(team, paths, places)
+        problems = in_order(_first_at_each_place(found))
         if any(problem.severity == "error" for problem in problems):
             team = None
         return Loaded(
             team=team,
             problems=problems,
             unavailable=unavailable,
-            resolved=resolve(team, self.seats, roots=roots) if team else {},
-            environment=self.environment,
+            resolved=resolve(team, self._seats, roots=self._roots) if team else {},
+            environment=self._environment,
             variables=self._variables(),
         )
 
     def _variables(self) -> tuple[str, ...]:
         named = [
-            name for seat in self.seats for reference in seat.references.values() for name in reference.names
+            name for seat in self._seats for reference in seat.references.values() for name in reference.names
         ]
         return tuple(dict.fromkeys(named))
 
-    def _sift(
-        self, mapping: dict[str, Value], path: KeyPath, section: str, known: Collection[str]
-    ) -> dict[str, Value]:
-        return sift(mapping, path, section, known, self.places, self.problems)
-
-    def _validate(
-        self, model: type[_Model], value: Value, path: KeyPath, *, shown: Value = None
-    ) -> _Model | None:
-        """The model, or None after noting what is wrong. Strict: a switch is not a number, nor text one."""
-        try:
-            return model.model_validate_json(json.dumps(value), strict=True)
-        except ValidationError as error:
-            self.problems += of_validation(error, model, value if shown is None else shown, path, self.places)
-            return None
-
-    def _team_keys(self, top: dict[str, Value]) -> TeamKeys | None:
-        kept = self._sift(top, (), "team", TeamKeys.model_fields)
+    def _team_keys(self) -> TeamKeys:
+        sections = self._sections
+        top = {key: value for key, value in self._value.items() if key not in ("agents", "agent")}
+        for key, value in top.items():
+            sections.problems += refuse_elsewhere(value, (key,), sections.places)
+        kept = sections.sift(top, (), "team", TeamKeys.model_fields)
+        sections.sift_below(kept, "timeout_settings", (), "timeout_settings", Timeouts.model_fields)
+        sections.sift_below(kept, "orchestrator", (), "orchestrator", Orchestrator.model_fields)
         orchestrator = kept.get("orchestrator")
-        if orchestrator is None:
-            kept.pop("orchestrator", None)  # `orchestrator:` with everything below it commented out
         if isinstance(orchestrator, dict):
-            kept["orchestrator"] = self._orchestrator(orchestrator)
-        timeouts = kept.get("timeout_settings")
-        if isinstance(timeouts, dict):
-            sifted = self._sift(timeouts, ("timeout_settings",), "timeout_settings", Timeouts.model_fields)
-            kept["timeout_settings"] = {key: value for key, value in sifted.items() if value is not None}
-        elif timeouts is None:
-            kept.pop("timeout_settings", None)
-        return self._validate(TeamKeys, kept, ())
-
-    def _orchestrator(self, value: dict[str, Value]) -> dict[str, Value]:
-        kept = self._sift(value, ("orchestrator",), "orchestrator", Orchestrator.model_fields)
-        coordination = kept.get("coordination")
-        if isinstance(coordination, dict):
-            at = ("orchestrator", "coordination")
-            kept["coordination"] = self._sift(coordination, at, "coordination", Coordination.model_fields)
-        return {key: item for key, item in kept.items() if item is not None}
-
-    def _agents(self) -> Iterator[tuple[KeyPath, dict[str, Value]]]:
-        many, one = self.value.get("agents"), self.value.get("agent")
-        if "agents" in self.value and "agent" in self.value:
-            self._error(("agent",), "give agents or agent, not both.")
-            return
-        if "agent" in self.value:
-            found: Value = [one]
-        elif "agents" in self.value:
-            found = many
-        else:
-            self._error((), "no agents: give `agents:` with at least one.")
-            return
-        if not isinstance(found, list) or not found:
-            self._error(("agents",), "must be a list of at least one agent.")
-            return
-        if len(found) > _MOST_AGENTS:
-            self._error(("agents", _MOST_AGENTS), f"more than {_MOST_AGENTS} agents.")
-        for index, agent in enumerate(found[:_MOST_AGENTS]):
-            path: KeyPath = ("agent",) if "agent" in self.value else ("agents", index)
-            if isinstance(agent, dict):
-                yield path, agent
-            else:
-                self._error(path, "must be a mapping of keys.")
-
-    def _error(self, path: KeyPath, message: str, hint: str = "") -> None:
-        self.problems.append(self.places.problem(path, message, hint=hint))
+            below = ("orchestrator",)
+            sections.sift_below(
+                orchestrator, "coordination", below, "coordination", Coordination.model_fields
+            )
+        keys, _ = sections.validate(TeamKeys, kept, ())
+        return keys or TeamKeys()
 
     def _agent(self, raw: dict[str, Value], path: KeyPath) -> None:
-        expansion = expand_agent(
-            raw, path, environment=self.environment, places=self.places, inline=self.inline
+        named = raw.get("id")
+        self._ids.append(named if isinstance(named, str) else None)
+        seat = read_agent(
+            raw,
+            path,
+            self._sections,
+            environment=self._environment,
+            inline=self._inline,
+            beside=self._source.parent if self._source else None,
         )
-        self.problems += expansion.problems
-        agent = dict(expansion.value)
-        block = agent.pop("backend", None)
-        kept = self._sift(agent, path, "agent", AgentKeys.model_fields)
-        keys = self._validate(AgentKeys, kept, path)
-        if not isinstance(block, dict):
-            missing = "backend" not in expansion.value
-            self._error(
-                (*path, "backend"), "required, and missing." if missing else "must be a mapping of keys."
-            )
+        if seat is None:
             return
-        found = self._backend(block, (*path, "backend"))
-        if found is None or keys is None:
-            return
-        info, options, tools = found
-        config = AgentConfig(
-            **{name: getattr(keys, name) for name in keys.model_fields_set},
-            backend=options,
-            tools=tools,
-            unset=expansion.unset,
-        )
-        self._seat(config, info, path, raw, expansion)
+        problems = self._sections.problems
+        problems += check_backend(seat, today=self._today)
+        problems += check_tools(seat)
+        problems += check_paths(seat, self._folders())
+        if self._tools_from:
+            beside, *approved = self._tools_from
+            problems += check_custom(seat, beside=beside, approved=approved)
+        self._seats.append(seat)
 
-    def _backend(
-        self, block: dict[str, Value], path: KeyPath
-    ) -> tuple[BackendInfo, Options, AgentTools] | None:
-        info = self._info(block, path)
-        if info is None:
-            return None
-        model = options_class(info)
-        if "mcp_servers" in block:
-            block["mcp_servers"] = self._servers(block["mcp_servers"], (*path, "mcp_servers"))
-        options_keys = keys_of(model)
-        kept = self._sift(block, path, "backend", options_keys | keys_of(AgentTools))
-        # A key may be both: claude_code is told itself which of its native tools are refused.
-        own = {key: value for key, value in kept.items() if key in options_keys}
-        shared = {key: value for key, value in kept.items() if key in AgentTools.model_fields}
-        options = self._validate(model, own, path, shown=kept)
-        tools = self._validate(AgentTools, shared, path, shown=kept)
-        return (info, options, tools) if options is not None and tools is not None else None
+    def _folders(self) -> tuple[Path, ...]:
+        """What absolute paths of the operator's file must lie in; none where nothing is known of it."""
+        if self._source is None:
+            return ()
+        return tuple(dict.fromkeys((*self._roots, self._source.parent, *self._tools_from)))
 
-    def _servers(self, value: Value, path: KeyPath) -> Value:
-        """Downstream servers, a list or a mapping of names, each sifted."""
-
-        def sifted(entry: Value, at: KeyPath) -> Value:
-            if not isinstance(entry, dict):
-                return entry
-            return self._sift(entry, at, "mcp_server", McpServer.model_fields)
-
-        match value:
-            case list():
-                return [sifted(entry, (*path, index)) for index, entry in enumerate(value)]
-            case dict():
-                return {name: sifted(entry, (*path, name)) for name, entry in value.items()}
-            case _:
-                return value
-
-    def _info(self, block: dict[str, Value], path: KeyPath) -> BackendInfo | None:
-        at = (*path, "type")
-        kind = block.get("type")
-        known = ", ".join(sorted(row.type for row in public_backends()))
-        if kind is None:
-            self._error(at, "required, and missing.", f"Known backends: {known}.")
-            return None
-        if not isinstance(kind, str):
-            self._error(at, "must be text.", f"Known backends: {known}.")
-            return None
-        info = backend_info(kind)
-        if info is None:
-            meant = suggest(kind)
-            hint = f"Did you mean {meant!r}?" if meant else f"Known: {known}."
-            self._error(at, f"unknown backend {kind[:40]!r}.", hint)
-        return info
-
-    def _seat(
-        self,
-        config: AgentConfig,
-        info: BackendInfo,
-        path: KeyPath,
-        raw: dict[str, Value],
-        expansion: Expansion,
-    ) -> None:
-        seat = Seat(
-            agent=config,
-            info=info,
-            path=path,
-            places=self.places,
-            environment=self.environment,
-            inline=self.inline,
-            raw=raw,
-            references=expansion.references,
-        )
-        self.problems += check_backend(seat, today=self.today)
-        self.problems += check_tools(seat)
-        if self.tools_from:
-            beside, *approved = self.tools_from
-            self.problems += check_custom(seat, beside=beside, approved=approved)
-        self.seats.append(seat)
-
-    def _team(self, keys: TeamKeys | None, name: str, source: Path | None) -> TeamConfig | None:
-        if keys is None:
-            return None
-        self.problems += check_team(keys, self.seats, self.places)
-        for seat in self.seats:
-            self.problems += check_trifecta(seat, keys.orchestrator.context_paths)
+    def _team(self, keys: TeamKeys, name: str) -> TeamConfig | None:
+        problems, places = self._sections.problems, self._sections.places
+        problems += check_team(keys, self._seats, places, ids=self._ids)
+        contexts = keys.orchestrator.context_paths
+        problems += check_contexts_lie(contexts, ("orchestrator", "context_paths"), places, self._folders())
+        for seat in self._seats:
+            problems += check_trifecta(seat, contexts)
             if keys.private:
-                self.problems += check_private(seat)
-        if not self.seats:
+                problems += check_private(seat)
+        if not self._seats:
             return None
         given = {field: getattr(keys, field) for field in keys.model_fields_set if field != "name"}
-        agents = tuple(seat.agent for seat in self.seats)
-        return TeamConfig(**given, name=keys.name or name, agents=agents, source=source)
+        agents = tuple(seat.agent for seat in self._seats)
+        return TeamConfig(**given, name=keys.name or name, agents=agents, source=self._source)
 
 
 def _first_at_each_place(problems: Iterable[Problem]) -> Iterator[Problem]:

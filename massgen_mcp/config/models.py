@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, InstanceOf, SerializeAsAny
 
 from massgen_mcp.backends.options import Options
-from massgen_mcp.config.agent_tools import AgentTools, ContextPath
-from massgen_mcp.config.base import Count, Part, Seconds, Switch
+from massgen_mcp.config.agent_tools import AgentTools, ContextPath, MediaBackend
+from massgen_mcp.config.base import Count, Names, Part, Seconds, Switch
 from massgen_mcp.engine.board import Presentation
 
 __all__ = [
@@ -84,7 +84,7 @@ class AgentKeys(Part):
     """Of its vote."""
     optional: bool = False
     """Without its key or server it sits out, and the team goes on."""
-    fallbacks: tuple[str, ...] = ()
+    fallbacks: Names = ()
     """Models of the same backend to try when its own can't answer."""
     subtask: str | None = None
     voting_sensitivity: Sensitivity | None = None
@@ -155,11 +155,11 @@ class Orchestrator(Part):
     context_paths: tuple[ContextPath, ...] = ()
     coordination: Coordination = Coordination()
     enable_multimodal_tools: Switch = False
-    image_generation_backend: str | None = None
+    image_generation_backend: MediaBackend | None = None
     image_generation_model: str | None = None
-    video_generation_backend: str | None = None
+    video_generation_backend: MediaBackend | None = None
     video_generation_model: str | None = None
-    audio_generation_backend: str | None = None
+    audio_generation_backend: MediaBackend | None = None
     audio_generation_model: str | None = None
 
     @property

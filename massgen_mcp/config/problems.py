@@ -135,6 +135,7 @@ def _text_words(value: object) -> tuple[str, str]:
 
 def _choice(expected: str, value: object) -> tuple[str, str]:
     choices = [word.strip().strip("'") for word in expected.replace(" or ", ", ").split(",")]
+    choices = [{"False": "false", "True": "true"}.get(word, word) for word in choices]
     close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.6) if isinstance(value, str) else []
     return f"must be one of {', '.join(choices)}", f"Did you mean {close[0]!r}?" if close else ""
 

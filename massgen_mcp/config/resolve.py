@@ -10,7 +10,9 @@ import httpx2
 
 from massgen_mcp.backends.options import Options
 from massgen_mcp.config.agent_tools import ContextPath
+from massgen_mcp.config.environment import Environment
 from massgen_mcp.config.expand import Reference
+from massgen_mcp.config.folders import USUAL_WORKSPACE, run_folder
 from massgen_mcp.config.models import Budget, TeamConfig
 from massgen_mcp.config.paths import KeyPath
 from massgen_mcp.config.readiness import address_of, key_for
@@ -78,7 +80,7 @@ def _backend(seat: Seat) -> dict[str, Any]:
     exact = seat.info.aliases.get(found["model"] or "")
     if exact:
         found["model_id"] = exact
-    address = address_of(options, seat.environment)
+    address = address_of(options, Environment(()) if seat.inline else seat.environment)
     if address:
         found["address"] = address
     found["key"] = _key(seat)
@@ -132,7 +134,7 @@ def _tools(seat: Seat, team: TeamConfig, roots: Sequence[Path]) -> dict[str, Any
         mode="json", exclude_defaults=True, exclude={"mcp_servers", "context_paths", "custom_tools", "cwd"}
     )
     if tools.cwd is not None:
-        found["workspace"] = _in_run(tools.cwd)
+        found["workspace"] = _workspace(tools.cwd)
     if tools.context_paths:
         found["context_paths"] = _contexts(tools.context_paths, roots)
     beside = team.source.parent if team.source else None
@@ -206,7 +208,12 @@ def _mapping(value: Value) -> Mapping[str, Value]:
 
 
 def _in_run(path: str) -> str:
-    return path if Path(path).is_absolute() else f"{_RUN}/{path}"
+    return "/".join((_RUN, *run_folder(path)))
+
+
+def _workspace(cwd: str) -> str:
+    # One that is given with a whole path is a fresh folder all the same.
+    return _in_run(USUAL_WORKSPACE if Path(cwd).is_absolute() else cwd)
 
 
 def _beside(path: str, folder: Path | None) -> str:

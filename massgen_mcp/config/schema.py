@@ -30,6 +30,8 @@ _WIDER: Mapping[str, list[dict[str, Any]]] = {
     "executor": [_MAPPING, _TEXT],
     "agent_type": [{"enum": ["assistant", "conversable"]}],
     "sandbox": [{"type": "boolean"}],
+    "journal": [{"enum": ["on", "off"]}],
+    "enable_multimodal_tools": [{"enum": ["on", "off"]}],
     "env": [{"type": "object", "additionalProperties": {"type": ["string", "number"]}}],
     "args": [{"type": "array", "items": {"type": ["string", "number"]}}],
     "command": [{"type": "array", "items": _TEXT}],
@@ -42,7 +44,10 @@ _SECTIONS = {
     "AgentKeys": "agent",
     "TeamKeys": "team",
     "AgentTools": "backend",
+    "Timeouts": "timeout_settings",
+    "CustomTool": "custom_tool",
 }
+_NULL = {"type": "null"}
 _QUALIFIED = re.compile(r"massgen_mcp__backends__(\w+?)__(\w+)")
 
 
@@ -65,7 +70,7 @@ def json_schema() -> dict[str, Any]:
             "type": "object",
             "required": ["type"],
             "properties": {"type": {"enum": [info.type for info in rows]}},
-            "oneOf": [_block(info) for info in rows],
+            "allOf": [_block(info) for info in rows],
         },
     }
     return {
@@ -85,12 +90,17 @@ def _definitions(options: Mapping[str, type[Options]]) -> dict[str, Any]:
         [(model, "validation") for model in models], ref_template="#/$defs/{model}"
     )
     found = cast("dict[str, Any]", _renamed(schema["$defs"]))
+    blocks = {
+        module: _short(refs[model, "validation"]["$ref"].rpartition("/")[2])
+        for module, model in options.items()
+    }
     for name, definition in found.items():
-        found[name] = _widened(definition, IGNORED.get(_SECTIONS.get(name, ""), {}))
+        widened = _widened(definition, IGNORED.get(_SECTIONS.get(name, ""), {}))
+        found[name] = _emptied(widened) if name in _SECTIONS or name in blocks.values() else widened
     for module, model in options.items():
-        key = _short(refs[model, "validation"]["$ref"].rpartition("/")[2])
-        found[_options_name(module)] = _open(found.pop(key), model.forms)
-    found["AgentTools"] = _open(found["AgentTools"], frozenset())
+        name = _options_name(module)
+        found[name] = _open(found.pop(blocks[module]), dict.fromkeys(model.forms, _below(name)))
+    found["AgentTools"] = _open(found["AgentTools"], {})
     found["McpEntry"] = {**found["McpServer"], "title": "McpEntry", "required": []}
     return found
 
@@ -113,20 +123,29 @@ def _renamed(value: Any) -> Any:
     return _short(value) if isinstance(value, str) and value.startswith("#/$defs/") else value
 
 
-def _open(schema: dict[str, Any], forms: frozenset[str]) -> dict[str, Any]:
+def _below(name: str) -> dict[str, Any]:
+    """The same keys once more, one level down."""
+    return {"anyOf": [{"type": "object", "$ref": f"#/$defs/{name}"}, _NULL]}
+
+
+def _open(schema: dict[str, Any], forms: Mapping[str, Any]) -> dict[str, Any]:
     """A part of a block, which takes further keys: the block as a whole refuses those that no part knows."""
-    properties = schema["properties"] | dict.fromkeys(forms, _MAPPING)
+    properties = schema["properties"] | forms
     left_out = ("additionalProperties", "required", "title")
     return {key: value for key, value in schema.items() if key not in left_out} | {"properties": properties}
 
 
 def _block(info: BackendInfo) -> dict[str, Any]:
+    """What holds for a block of this type: a mistake in it is told as such, not as fitting no type at all."""
     examples: dict[str, Any] = {"examples": [known.name for known in info.models[:8]]} if info.models else {}
     return {
-        "title": info.title,
-        "properties": {"type": {"const": info.type}, "model": examples},
-        "allOf": [{"$ref": f"#/$defs/{_options_name(info.module)}"}, {"$ref": "#/$defs/AgentTools"}],
-        "unevaluatedProperties": False,
+        "if": {"required": ["type"], "properties": {"type": {"const": info.type}}},
+        "then": {
+            "title": info.title,
+            "properties": {"model": examples},
+            "allOf": [{"$ref": f"#/$defs/{_options_name(info.module)}"}, {"$ref": "#/$defs/AgentTools"}],
+            "unevaluatedProperties": False,
+        },
     }
 
 
@@ -140,6 +159,28 @@ def _widened(schema: dict[str, Any], ignored: Mapping[str, str]) -> dict[str, An
     if "name" in properties and "command" in properties:
         properties["type"] = {"enum": ["stdio", "http", "streamable-http", "streamable_http"]}
     return {**schema, "properties": properties} if properties else schema
+
+
+def _emptied(schema: dict[str, Any]) -> dict[str, Any]:
+    """A section whose keys may stand there without a value, as when all below one is commented out."""
+    required: list[str] = schema.get("required", [])
+    return schema | {
+        "properties": {
+            key: value if key in required or _takes_null(value) else _or_null(value)
+            for key, value in schema.get("properties", {}).items()
+        }
+    }
+
+
+def _takes_null(value: dict[str, Any]) -> bool:
+    described = {"description", "title"}
+    return _NULL in value.get("anyOf", ()) or described.issuperset(value)
+
+
+def _or_null(value: dict[str, Any]) -> dict[str, Any]:
+    if "anyOf" in value:
+        return {**value, "anyOf": [*value["anyOf"], _NULL]}
+    return {"anyOf": [value, _NULL]}
 
 
 def _forms(value: dict[str, Any]) -> list[dict[str, Any]]:

@@ -33,6 +33,8 @@ class Seat:
     raw: Mapping[str, Value] = field(default_factory=dict[str, Value])
     """The agent as written, before variables were replaced."""
     references: Mapping[KeyPath, Reference] = field(default_factory=dict[KeyPath, Reference])
+    broken: frozenset[str] = frozenset()
+    """Keys of the block that can't be read, and are told of: nothing follows from what is left."""
 
     @property
     def provider(self) -> BackendInfo:
@@ -47,3 +49,10 @@ class Seat:
     ) -> Problem:
         """A problem in this agent's backend block, at that key."""
         return self.places.problem((*self.path, "backend", *keys), message, severity=severity, hint=hint)
+
+    def server_path(self, index: int) -> KeyPath:
+        """Where an MCP server's entry stands in the block, in a list or in a mapping of names."""
+        block = self.raw.get("backend")
+        entries = block.get("mcp_servers") if isinstance(block, dict) else None
+        named = isinstance(entries, dict) and index < len(entries)
+        return "mcp_servers", list(entries)[index] if isinstance(entries, dict) and named else index

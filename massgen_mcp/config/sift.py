@@ -41,13 +41,17 @@ def sift(
     places: Places,
     problems: list[Problem],
 ) -> dict[str, Value]:
-    """The mapping without what has no meaning here, which gets a notice, or is unknown, an error."""
+    """The mapping without what has no meaning here, which gets a notice, or is unknown, an error.
+
+    A key without a value, as when all below it is commented out, is not given.
+    """
     ignored = IGNORED[section]
     kept: dict[str, Value] = {}
     for key, value in mapping.items():
         at = (*path, key)
         if key in known:
-            kept[key] = value
+            if value is not None:
+                kept[key] = value
         elif key in ignored:
             problems += _passed_over(at, ignored[key], value, places)
         else:

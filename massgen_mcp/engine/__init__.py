@@ -1,45 +1,49 @@
 """Pure coordination: events come in, a new board and commands go out. No clock, no path, no `await`."""
 
 from massgen_mcp.engine.board import (
-    Abstained,
-    AgentFailed,
     AgentId,
     Answer,
-    AnswerGiven,
     AnswerId,
-    AnsweringClosed,
     Board,
-    BudgetStopped,
-    CancelRequested,
-    Command,
-    Event,
-    Finish,
     Member,
-    Notify,
-    Outcome,
     Presentation,
-    RoundDeadline,
-    RunDeadline,
     Settings,
-    StartTurn,
     Status,
-    Step,
     StoppedBy,
-    StopTurn,
-    Strategy,
-    ToolLoopEntered,
     Turn,
     TurnId,
     TurnKind,
     Vote,
-    VoteCast,
+)
+from massgen_mcp.engine.commands import (
+    Command,
+    Finish,
+    Notify,
+    StartTurn,
+    Step,
+    StopTurn,
+    Strategy,
 )
 from massgen_mcp.engine.conclusions import (
     conclusion_of,
     group_answers,
     normalise,
 )
+from massgen_mcp.engine.events import (
+    Abstained,
+    AgentFailed,
+    AnswerGiven,
+    AnsweringClosed,
+    BudgetStopped,
+    CancelRequested,
+    Event,
+    RoundDeadline,
+    RunDeadline,
+    ToolLoopEntered,
+    VoteCast,
+)
 from massgen_mcp.engine.likeness import likeness
+from massgen_mcp.engine.outcome import Outcome
 from massgen_mcp.engine.strategy import (
     STRATEGIES,
     StrategyNotFound,

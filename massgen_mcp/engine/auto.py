@@ -6,7 +6,7 @@ n, 2n or at most 2n + 1 turns for n agents.
 from __future__ import annotations
 
 from massgen_mcp.engine.ballot import count, is_clear, wanted_addition
-from massgen_mcp.engine.board import Strategy
+from massgen_mcp.engine.commands import Strategy
 from massgen_mcp.engine.conclusions import group_answers
 from massgen_mcp.engine.move import Move
 from massgen_mcp.engine.rounds import Rounds

@@ -1,7 +1,6 @@
-"""The words of the engine: the board, what it is told (events), what it asks for (commands), how it ends.
+"""The board: everything known about a run at one moment, as frozen values.
 
-Everything here is a frozen value. Strategies take a board and an event and return a `Step`: a new board and
-the commands that follow. Time, money and chance come in from outside; there is none in here.
+Time, money and chance come in from outside; there is none in the engine.
 """
 
 from __future__ import annotations
@@ -11,41 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 __all__ = [
-    "Abstained",
-    "AgentFailed",
     "AgentId",
     "Answer",
-    "AnswerGiven",
     "AnswerId",
-    "AnsweringClosed",
     "Board",
-    "BudgetStopped",
-    "CancelRequested",
-    "Command",
-    "Event",
-    "Finish",
     "Member",
-    "Notify",
-    "Outcome",
     "Presentation",
-    "RoundDeadline",
-    "RunDeadline",
     "Settings",
-    "StartTurn",
     "Status",
-    "Step",
-    "StopTurn",
     "StoppedBy",
-    "Strategy",
-    "ToolLoopEntered",
     "Turn",
     "TurnId",
     "TurnKind",
     "Vote",
-    "VoteCast",
 ]
 
 AgentId: TypeAlias = str
@@ -161,170 +141,6 @@ class Turn:
     """New answers it was told of."""
 
 
-# Events: what happened. Those of a turn name it; one from a stopped turn changes nothing.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerGiven:
-    """A turn ended in an answer (of any kind of turn: a presenter's text is one too)."""
-
-    agent: AgentId
-    turn: TurnId
-    content: str
-    conclusion: str = ""
-    snapshot: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoteCast:
-    """A turn ended in a vote; `answer` was checked against the turn's votable answers."""
-
-    agent: AgentId
-    turn: TurnId
-    answer: AnswerId
-    reason: str = ""
-    add: tuple[AnswerId, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Abstained:
-    """A vote turn ended without a valid vote. The agent stays live."""
-
-    agent: AgentId
-    turn: TurnId
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentFailed:
-    """A turn can't be finished (provider failure, limit of the turn). The agent is out; its answers stay."""
-
-    agent: AgentId
-    turn: TurnId
-    error: str
-    kind: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolLoopEntered:
-    """The turn's agent has made its first call of a tool that is not a workflow tool."""
-
-    agent: AgentId
-    turn: TurnId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundDeadline:
-    """The time of round `round` is over: go on with what exists."""
-
-    round: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnsweringClosed:
-    """The run's deadline is near: no new answers; vote on what exists or return it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunDeadline:
-    """The run's time is over: finish now with the best answer so far."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetStopped:
-    """No money, tokens or requests are left for another turn."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelRequested:
-    """A person or host wants the run to stop now."""
-
-    reason: str = ""
-
-
-Event: TypeAlias = (
-    AnswerGiven
-    | VoteCast
-    | Abstained
-    | AgentFailed
-    | ToolLoopEntered
-    | RoundDeadline
-    | AnsweringClosed
-    | RunDeadline
-    | BudgetStopped
-    | CancelRequested
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a run ended."""
-
-    status: Status
-    stopped_by: StoppedBy = "decided"
-    answer: Answer | None = None
-    """The text to return; None when no agent answered."""
-    winner: AgentId | None = None
-    """Whose answer won; for a synthesis, its writer."""
-    rule: str = ""
-    """Why this answer: `agreement`, `quorum`, `ballot`, `presented`, `synthesis`, `only_answer`,
-    `single_agent`, `best_so_far`, `unvoted` (no vote was cast: the largest group, then config order)."""
-    margin: float = 0.0
-    """Weight of the winning group's votes above the runner-up's."""
-    votes: tuple[Vote, ...] = ()
-    """The votes of the ballot that decided."""
-    merged: tuple[tuple[AnswerId, ...], ...] = ()
-    """Groups of two or more answers with equal conclusions."""
-    dissent: tuple[AnswerId, ...] = ()
-    """The latest answers of other groups than the winner's."""
-    saved: int = 0
-    """Turns that were stopped or never started since they could not change the outcome."""
-    why: str = ""
-    """One sentence for a person, needed when `answer` is None."""
-
-
-# Commands: what to do.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartTurn:
-    """Put an agent to work."""
-
-    turn: Turn
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopTurn:
-    """What this turn is doing is no longer wanted; whatever it still reports is dropped."""
-
-    agent: AgentId
-    turn: TurnId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notify:
-    """Tell an agent inside a tool loop, with its next tool result, that these answers are new.
-
-    Its turn now belongs to `ballot` and shows `shown`.
-    """
-
-    agent: AgentId
-    turn: TurnId
-    ballot: int
-    new: tuple[AnswerId, ...]
-    shown: tuple[AnswerId, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
-    """The run is over. The last command of every run, exactly once."""
-
-    outcome: Outcome
-
-
-Command: TypeAlias = StartTurn | StopTurn | Notify | Finish
-
-
 def _nothing() -> Mapping[AgentId, Turn]:
     return MappingProxyType({})
 
@@ -399,27 +215,5 @@ class Board:
     @property
     def current(self) -> tuple[Answer, ...]:
         """The newest answer of each agent that has one (failed agents included), in config order."""
-        found = (self.latest(member.id) for member in self.members)
-        return tuple(answer for answer in found if answer is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a strategy makes of an event."""
-
-    board: Board
-    commands: tuple[Command, ...] = ()
-
-
-class Strategy(Protocol):
-    """One way for a team to reach an answer. Pure: the same board and event give the same step."""
-
-    name: str
-
-    def start(self, board: Board) -> Step:
-        """The first commands of a run."""
-        ...
-
-    def receive(self, board: Board, event: Event) -> Step:
-        """What follows from an event; one from a turn that is not running changes nothing."""
-        ...
+        newest = {answer.agent: answer for answer in self.answers}
+        return tuple(newest[member.id] for member in self.members if member.id in newest)

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import lru_cache
 
 from massgen_mcp.engine.board import Answer
 
@@ -17,19 +18,23 @@ __all__ = ["conclusion_of", "group_answers", "normalise"]
 
 _LONGEST = 200
 
-_PAIRS = {mark: mark for mark in ("***", "**", "*", "__", "_", "```", "`", "~~", "$$", "$", '"', "'")} | {
-    "“": "”", "”": "”", "„": "“", "‘": "’", "‚": "‘", "«": "»", "»": "«", "‹": "›", "「": "」", "『": "』",  # noqa: RUF001 - quotes
-}  # fmt: skip
+_PAIRS = (
+    *((mark, mark) for mark in ("***", "**", "*", "__", "_", "```", "`", "~~", "$$", "$", '"', "'")),
+    *("“”", "””", "„“", "„”", "‘’", "’’", "‚‘", "‚’", "«»", "»«", "‹›", "›‹", "「」", "『』"),  # noqa: RUF001 - quotes
+)
+_STRESS = re.compile(r"(?<![^\s(\[\"'“„«])(\*\*|`)(?=[^\s*`])([^*`]*)(?<!\s)\1(?![^\s.,;:!?)\]\"'”“»])")
+"""Bold words and code within a phrase; two stars between operands are a power."""
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _HEADING = re.compile(r"#{1,6}\s+(?=\S)")
 # An exclamation mark after a number, a bracket or a lone letter is a factorial.
 _FINAL = re.compile(r"(?:[\s.,;:?。、]|(?<![\d)\]])(?<!\b\w)!)+$")
-_ARTICLE = re.compile(r"(?:the|an?)\s+(?=\S)")
+# Before a lone letter `a` is another one: "A B" names two choices.
+_ARTICLE = re.compile(r"(?:the\s+(?=\S)|an?\s+(?=\w\w))")
 _NUMBER = re.compile(
-    r"(?P<before>[+-]?[$€£¥]?)(?=\.?\d)"
+    r"(?P<before>[+-]?(?:[$€£¥]\s?)?)(?=\.?\d)"
     r"(?P<whole>\d+|[1-9]\d{0,2}(?P<mark>[, _'’])\d{3}(?:(?P=mark)\d{3})*)?"  # noqa: RUF001 - Swiss thousands
     r"(?P<rest>(?:\.\d*)?(?:e[+-]?\d{1,3})?)"
-    r"(?P<after>\s?%)?"
+    r"(?P<after>\s?[%$€£¥])?"
 )
 _FORM = re.compile(
     r"[#>•\s-]*[*_]{0,2}(?:(?:the|my)\s+)?(?:final\s+)?"
@@ -40,6 +45,7 @@ _FORM = re.compile(
 )
 
 
+@lru_cache(maxsize=1_024)  # a run compares the same few again at each event
 def normalise(conclusion: str) -> str | None:
     """What a conclusion is compared by; None for one that equals no other: empty, or over 200 characters."""
     if len(conclusion.strip()) > _LONGEST:
@@ -48,7 +54,8 @@ def normalise(conclusion: str) -> str | None:
     before = ""
     while text != before:
         before = text
-        text = _ARTICLE.sub("", _HEADING.sub("", _unwrap(_FINAL.sub("", text)), count=1), count=1)
+        text = _STRESS.sub(r"\2", _unwrap(_FINAL.sub("", text)))
+        text = _ARTICLE.sub("", _HEADING.sub("", text, count=1), count=1)
     return _number(text) or text or None
 
 
@@ -91,7 +98,7 @@ def _flatten(text: str) -> str:
 
 def _unwrap(text: str) -> str:
     """Without one pair of quotes or markdown marks around the whole."""
-    for left, right in _PAIRS.items():
+    for left, right in _PAIRS:
         if text.startswith(left) and text.endswith(right) and len(text) > len(left) + len(right):
             inside = text[len(left) : -len(right)]
             named = left[0] == "_" and _IDENTIFIER.fullmatch(inside)
@@ -109,5 +116,5 @@ def _number(text: str) -> str | None:
     whole = re.sub(r"\D", "", match["whole"] or "0")
     plain = format(Decimal(f"{sign}{whole}{match['rest']}"), "f")
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
-    unit = match["before"].lstrip("+-") + (match["after"] or "").strip()
+    unit = match["before"].lstrip("+-").strip() + (match["after"] or "").strip()
     return unit + ("0" if plain == "-0" else plain)

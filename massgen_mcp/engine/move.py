@@ -13,24 +13,17 @@ from massgen_mcp.engine.ballot import count
 from massgen_mcp.engine.board import (
     AgentId,
     Answer,
-    AnswerGiven,
     AnswerId,
     Board,
-    Command,
-    Finish,
-    Notify,
-    Outcome,
-    StartTurn,
-    Status,
-    Step,
     StoppedBy,
-    StopTurn,
     Turn,
     TurnKind,
     Vote,
-    VoteCast,
 )
+from massgen_mcp.engine.commands import Command, Finish, Notify, StartTurn, Step, StopTurn
 from massgen_mcp.engine.conclusions import conclusion_of
+from massgen_mcp.engine.events import AnswerGiven, VoteCast
+from massgen_mcp.engine.outcome import outcome_of
 
 __all__ = ["Move", "Phase"]
 
@@ -277,8 +270,7 @@ class Move:
     def _start(self, turn: Turn) -> None:
         """Start a turn, under the next number."""
         turn = replace(turn, id=self.board.last_turn + 1)
-        self.put(last_turn=turn.id)
-        self.set_turn(turn)
+        self.put(last_turn=turn.id, turns=_with(self.board.turns, turn.agent, turn))
         self._commands.append(StartTurn(turn=turn))
 
     def _stop(self, turn: Turn) -> None:
@@ -329,40 +321,11 @@ class Move:
         why: str = "",
     ) -> None:
         stopped_by = stopped_by or ("deadline" if self._cut else self.board.stopped_by)
-        tally = count(self.board)
-        groups = [tuple(found.id for found in standing.answers) for standing in tally.standings]
-        winner = answer if rule == "synthesis" else chosen
-        outcome = Outcome(
-            status=self._status(answer, stopped_by, why),
-            stopped_by=stopped_by,
-            answer=answer,
-            winner=winner.agent if winner else None,
-            rule=rule,
-            margin=tally.margin(chosen.id) if chosen else 0.0,
-            votes=tally.votes,
-            merged=tuple(group for group in groups if len(group) > 1),
-            dissent=tuple(
-                found.id
-                for standing in tally.standings
-                if self.board.settings.dissent and chosen and chosen not in standing.answers
-                for found in standing.answers
-                if rule != "synthesis" or winner is None or found.agent != winner.agent
-            ),
-            saved=self.board.saved,
-            why=why,
-        )
+        self.put(stopped_by=stopped_by)
+        outcome = outcome_of(self.board, chosen, answer, rule, why=why)
         self._stop_all()
-        self.put(finished=True, stopped_by=stopped_by)
+        self.put(finished=True)
         self._commands.append(Finish(outcome=outcome))
-
-    def _status(self, answer: Answer | None, stopped_by: StoppedBy, why: str) -> Status:
-        board = self.board
-        if stopped_by == "cancelled":
-            return "cancelled"
-        if answer is None:
-            return "failed"
-        whole = len(board.current) == len(board.members) and not board.failed
-        return "completed" if whole and stopped_by == "decided" and not why else "partial"
 
 
 def _with(mapping: Mapping[str, Value], key: str, value: Value) -> Mapping[str, Value]:

@@ -10,21 +10,19 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import assert_never
 
-from massgen_mcp.engine.board import (
+from massgen_mcp.engine.board import Answer, Board, Turn, TurnKind
+from massgen_mcp.engine.commands import Step
+from massgen_mcp.engine.events import (
     Abstained,
     AgentFailed,
     AnswerGiven,
     AnsweringClosed,
-    Board,
     BudgetStopped,
     CancelRequested,
     Event,
     RoundDeadline,
     RunDeadline,
-    Step,
     ToolLoopEntered,
-    Turn,
-    TurnKind,
     VoteCast,
 )
 from massgen_mcp.engine.move import Move, Phase
@@ -119,7 +117,7 @@ class Rounds(ABC):
             case Phase.ANSWERS:
                 self._after_answers(move)
             case Phase.BALLOT:
-                self.voted(move)
+                self._after_votes(move)
             case Phase.PRESENTATION:
                 if not move.board.turns:
                     move.finish_best()
@@ -138,6 +136,13 @@ class Rounds(ABC):
         else:
             move.finish_best(why="No agent answered.")
 
+    def _after_votes(self, move: Move) -> None:
+        alone = _only_voice(move.board)
+        if alone is None:
+            self.voted(move)
+        else:
+            move.decide(alone, "only_answer")
+
     def _too_few(self, move: Move) -> bool:
         board = move.board
         needed = max(1, board.settings.min_agents)
@@ -146,3 +151,10 @@ class Rounds(ABC):
             few = f"Too few agents: {left}, `min_agents` is {board.settings.min_agents}."
             move.finish_best(why=few if board.live else "No agent could answer.")
         return move.board.finished
+
+
+def _only_voice(board: Board) -> Answer | None:
+    """The answer of the last live agent, once a ballot has ended without any vote."""
+    live = board.live
+    voted = any(vote.ballot == board.ballot for vote in board.votes)
+    return None if len(live) != 1 or board.turns or voted else board.latest(live[0])

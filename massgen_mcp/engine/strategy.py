@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
 
-from massgen_mcp.engine.board import Strategy
+from massgen_mcp.engine.commands import Strategy
 from massgen_mcp.errors import RequestRefused
 
 __all__ = ["STRATEGIES", "StrategyNotFound", "available_strategies", "strategy"]

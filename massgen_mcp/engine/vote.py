@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from massgen_mcp.engine.ballot import count, is_decided
-from massgen_mcp.engine.board import Strategy
+from massgen_mcp.engine.commands import Strategy
 from massgen_mcp.engine.move import Move
 from massgen_mcp.engine.rounds import Rounds
 
@@ -31,11 +31,7 @@ class Voting(Rounds):
         """Open a new ballot for a new answer; end when all have voted or nothing can change any more."""
         board = move.board
         if move.brought_answer:
-            alone = [answer for answer in board.current if (answer.agent,) == board.live]
-            if alone:
-                move.decide(alone[0], "only_answer")
-            else:
-                move.open_ballot(improvements=True)
+            move.open_ballot(improvements=True)
         elif move.late in board.live and board.stopped_by != "budget":
             move.ask_again(move.late, improvements=True)
         elif not board.turns or is_decided(board, count(board)):

@@ -70,9 +70,13 @@ def _clean(body: Mapping[str, Any], redact: Redact) -> str | None:
         return None
     seen = text
     if "\\" in seen:
-        # An escaped backslash outlives this, whatever stands behind it.
-        seen = seen.replace("\\n", "\n").replace('\\"', '"').replace("\\t", "\t")
-    return text if "\\" not in seen and redact(seen) == seen and _is_utf8(text) else None
+        # Escaped backslashes are put aside first, behind a character that JSON text never holds: a tool's
+        # arguments are JSON themselves, so that what looks like another escape may be the rest of one.
+        seen = seen.replace("\\\\", "\0").replace("\\n", "\n").replace('\\"', '"').replace("\\t", "\t")
+        if "\\" in seen:
+            return None
+        seen = seen.replace("\0", "\\")
+    return text if redact(seen) == seen and _is_utf8(text) else None
 
 
 def _dumps(value: Any, plain: Callable[[object], Any], *, ascii_only: bool = False) -> str:

@@ -6,11 +6,12 @@ import errno
 import os
 import re
 import sqlite3
+import sys
 from pathlib import Path
 
 from massgen_mcp.errors import JournalError
 
-__all__ = ["FILE", "explain", "is_full", "network_file_system", "outdated", "prepare"]
+__all__ = ["FILE", "explain", "is_full", "network_file_system", "outdated", "prepare", "sync"]
 
 FILE = "journal.db"
 
@@ -175,6 +176,22 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Have what was written to an open file survive power loss.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if sys.platform == "darwin":
+        import fcntl  # noqa: PLC0415 - there is none on Windows
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # to the disk, not to the disk's cache
+    elif sys.platform == "linux":
+        os.fdatasync(descriptor)  # the log has its size already, and nobody asks when it was written
+    else:
+        os.fsync(descriptor)
 
 
 def network_file_system(folder: Path, mounts: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +14,8 @@ from massgen_mcp.errors import AlreadyAsked, JournalError
 from massgen_mcp.journal import rules
 from massgen_mcp.journal.codec import Redact, decode, encode, untouched
 from massgen_mcp.journal.owner import this_process
-from massgen_mcp.journal.records import Entry, Kind, Record, RunRow, RunState
+from massgen_mcp.journal.records import Entry, Kind, Noted, Record, RunRow, RunState
+from massgen_mcp.journal.summary import summarise
 
 __all__ = ["MemoryJournal", "MemoryRunLog"]
 
@@ -37,8 +39,8 @@ class MemoryJournal:
         self._redact = redact
         self._owner = this_process()
         self._runs: dict[str, _Run] = {}
-        self._spendings: list[tuple[float, str, float]] = []
-        """Day, user and US dollars of runs that are not kept here."""
+        self._noted: defaultdict[tuple[float, str], float] = defaultdict(float)
+        """Day and user -> US dollars of runs that are not kept here."""
         self._closed = False
 
     async def begin(
@@ -220,11 +222,25 @@ class MemoryJournal:
 
     async def spent(self, since: float, *, user: str | None = None) -> float:
         """US dollars of all runs begun since then, and what was noted for those days."""
-        rows = [run.row for run in self._runs.values() if user in (None, run.row.user)]
-        noted = [
-            usd for day, who, usd in self._spendings if day >= rules.midnight(since) and user in (None, who)
+        runs = [run for run in self._runs.values() if user in (None, run.row.user)]
+        spent = sum(run.row.cost_usd + self._cut_off(run) for run in runs if run.row.started >= since)
+        return spent + sum(item.usd for item in await self.noted(since, user=user))
+
+    def _cut_off(self, run: _Run) -> float:
+        """What an interrupted run had under way, at what was set aside for it."""
+        if self._seen(run).state != "interrupted":
+            return 0.0
+        summary = summarise(run.records)
+        return summary.open_usd + summary.lost_usd
+
+    async def noted(self, since: float, *, user: str | None = None) -> Sequence[Noted]:
+        """What was noted for days, UTC, that had not ended by then, newest first."""
+        found = [
+            Noted(day=day, user=who, usd=usd)
+            for (day, who), usd in self._noted.items()
+            if day >= rules.midnight(since) and user in (None, who)
         ]
-        return sum([row.cost_usd for row in rows if row.started >= since] + noted)
+        return sorted(found, key=lambda item: (-item.day, item.user))
 
     async def note_spent(self, usd: float, *, user: str = "", at: float | None = None) -> None:
         """Have `spent` count an amount of a run that is not kept here, and nothing else of that run.
@@ -234,7 +250,7 @@ class MemoryJournal:
         """
         self._refuse_closed()
         if usd > 0:
-            self._spendings.append((rules.midnight(self._clock.now() if at is None else at), user, usd))
+            self._noted[rules.midnight(self._clock.now() if at is None else at), user] += usd
 
     async def activities(self, run_id: str) -> Mapping[str, str]:
         """What each agent of a live run is doing now.

@@ -106,9 +106,9 @@ class SqliteRunLog:
         if state is not None:
             return await self._writer.do(write, durable=True, done=self._left)
         durable = any(draft.kind in DURABLE for draft in drafts)
-        if durable or sum(len(draft.text) for draft in drafts) > _BRIEF:
-            return await self._writer.do(write, durable=durable)
-        return await self._writer.do_briefly(write)
+        brief = sum(len(draft.text) for draft in drafts) <= _BRIEF
+        do = self._writer.do_briefly if brief else self._writer.do
+        return await do(write, durable=durable)
 
     async def activity(self, agent: str, tail: str) -> None:
         """Show other processes what an agent is doing now: the newest, twice a second, and not logged."""

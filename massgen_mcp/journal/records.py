@@ -14,6 +14,7 @@ __all__ = [
     "Entry",
     "Journal",
     "Kind",
+    "Noted",
     "Owner",
     "Record",
     "RecordDamaged",
@@ -122,6 +123,17 @@ class RunRow:
     """What was asked, as its caller digests it: a run that is asked the same again has the same one."""
     delivered: bool = False
     """Whether its result has been handed to a caller."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """What runs without records cost on one day."""
+
+    day: float
+    """When it began, UTC: seconds since the epoch."""
+    user: str
+    """Whose runs they were; empty: the operator's own."""
+    usd: float
 
 
 class RunLog(Protocol):
@@ -278,8 +290,8 @@ class Journal(Protocol):
     async def spent(self, since: float, *, user: str | None = None) -> float:
         """US dollars of all runs begun since then (seconds since the epoch), whoever drove them.
 
-        With what they lost by being stopped, and with what was noted for days, UTC, that had not ended by
-        then. With `user` of the runs of one user.
+        With what they lost by being stopped or interrupted, and with what was noted for days, UTC, that had
+        not ended by then. With `user` of the runs of one user.
         """
         ...
 
@@ -294,6 +306,10 @@ class Journal(Protocol):
         Raises:
             JournalError: it could not be written.
         """
+        ...
+
+    async def noted(self, since: float, *, user: str | None = None) -> Sequence[Noted]:
+        """What was noted for days, UTC, that had not ended by then, newest first; with `user` of that one."""
         ...
 
     async def activities(self, run_id: str) -> Mapping[str, str]:

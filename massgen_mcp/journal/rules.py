@@ -46,6 +46,8 @@ DELETED = "this run was deleted"
 """Why a driver has to stop at once."""
 
 _HEADLINE = 200
+_PAID: frozenset[Kind] = frozenset({"CallReplied", "CallFailed", "ToolFinished", "Finished"})
+"""What may say what it cost. A failed request may have been answered in part; a tool may ask a model."""
 _FINAL = frozenset(get_args(RunState)) - {"running", "interrupted"}
 
 
@@ -79,7 +81,7 @@ def ending(entries: Sequence[Entry]) -> RunState | None:
 
 def cost_of(kind: Kind, body: Mapping[str, Any]) -> float | None:
     """The US dollars a record adds to its run, or for `Finished` the run's total; None where it says none."""
-    return _usd(body.get("usage")) if kind in {"CallReplied", "Finished"} else None
+    return _usd(body.get("usage")) if kind in _PAID else None
 
 
 def lost_cost_of(kind: Kind, body: Mapping[str, Any]) -> float:

@@ -19,7 +19,7 @@ from massgen_mcp.journal.lease import take_over
 from massgen_mcp.journal.owner import this_process
 from massgen_mcp.journal.pen import SqliteRunLog
 from massgen_mcp.journal.reader import Reader
-from massgen_mcp.journal.records import Kind, Record, RunRow
+from massgen_mcp.journal.records import Kind, Noted, Record, RunRow
 from massgen_mcp.journal.schema import MIGRATIONS, connect_writer, read_version
 from massgen_mcp.journal.watch import Watch
 from massgen_mcp.journal.writer import Writer
@@ -263,7 +263,8 @@ class SqliteJournal:
 
     async def spent(self, since: float, *, user: str | None = None) -> float:
         """US dollars of all runs begun since then, whoever drove them, and what was noted for those days."""
-        return await self._reader.do(partial(spendings.spent, since=since, user=user))
+        now = self._clock.now()
+        return await self._reader.do(partial(spendings.spent, since=since, user=user, now=now))
 
     async def note_spent(self, usd: float, *, user: str = "", at: float | None = None) -> None:
         """Have `spent` count an amount of a run that is not kept here, and nothing else of that run.
@@ -275,6 +276,10 @@ class SqliteJournal:
             day = rules.midnight(float(self._clock.now()) if at is None else at)
             note = partial(spendings.note_spent, usd=float(usd), user=user, day=day)
             await (await self._writing()).do(note, durable=True)
+
+    async def noted(self, since: float, *, user: str | None = None) -> Sequence[Noted]:
+        """What was noted for days, UTC, that had not ended by then, newest first."""
+        return await self._reader.do(partial(spendings.noted, since=since, user=user))
 
     async def activities(self, run_id: str) -> Mapping[str, str]:
         """What each agent of a live run is doing now.

@@ -6,7 +6,6 @@ And whether it still drives them: another process that found it gone may have ta
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -79,7 +78,7 @@ class Watch:
     def open(self, run: OpenRun) -> None:
         """Look after this run, whose row has just been written, from now on."""
         if not self._runs:
-            self._beaten = time.monotonic()
+            self._beaten = self._clock.monotonic()
         self._runs[run.number] = run
         self._version = None
 
@@ -134,7 +133,7 @@ class Watch:
         Raises:
             sqlite3.Error: not this time; the next tick tries again.
         """
-        self._write(connection, time.monotonic())
+        self._write(connection, self._clock.monotonic())
         self._read(connection)
 
     def _write(self, connection: sqlite3.Connection, now: float) -> None:

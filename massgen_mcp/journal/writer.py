@@ -2,7 +2,8 @@
 
 A thread of its own does what may have to wait: for the disk, for other processes. What need not is done on
 the event loop itself as long as nobody else is at work: to hand a small record to the thread, and the answer
-back, takes more time than to write it.
+back, takes more time than to write it. What has to survive power loss is written there, too, and then the
+thread syncs the log.
 """
 
 from __future__ import annotations
@@ -15,39 +16,47 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from massgen_mcp.errors import JournalError, MassgenError
 from massgen_mcp.journal import lease
-from massgen_mcp.journal.folder import explain, outdated
+from massgen_mcp.journal.folder import explain, outdated, sync
 from massgen_mcp.journal.jobs import Job, Outcome, Post
-from massgen_mcp.journal.schema import is_newer, make_room, transaction
+from massgen_mcp.journal.log_file import Log
+from massgen_mcp.journal.schema import is_newer, transaction
 from massgen_mcp.journal.watch import PATIENCE, TICK, Watch
 
 __all__ = ["Writer"]
 
 T = TypeVar("T")
 
-_LOG_LIMIT = 2 * 1024 * 1024
-"""Bytes that the write-ahead log has from the start, and keeps. A checkpoint is made when it has more."""
-_LOG_FULL = 256
-"""Transactions that make a checkpoint, too: about as many as fit, at two pages each."""
-_LOOK_EVERY = 32
-"""Transactions between two looks at the log's size."""
-_CHECKPOINT_PATIENCE = 100
-"""Milliseconds that a checkpoint waits for other processes; they may be appending."""
 _SLOW = 0.02
 """Seconds that a write on the event loop may take."""
-_SPARE = 5.0
-"""Seconds for which the thread does everything after one took longer."""
+_SPARE = 100
+"""So many times as long as a longer one took the thread then does everything: the loop loses 1 % at most."""
 
 
 class Writer:
     """Runs jobs on the writing connection, in the order sent, many to a transaction."""
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], watch: Watch) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[], sqlite3.Connection],
+        watch: Watch,
+        *,
+        sync: Callable[[int], None] = sync,
+    ) -> None:
+        """Of one file.
+
+        Args:
+            path: the file.
+            connect: opens it.
+            watch: the runs that are driven here.
+            sync: has what was written to an open file survive power loss.
+        """
         self._folder = path.parent
-        self._log = path.with_name(f"{path.name}-wal")
+        self._log = Log(path, sync)
         self._connect = connect
         self._watch = watch
         self._post = Post()
@@ -57,12 +66,8 @@ class Writer:
         self._waiting = 0
         """Who waits for an answer, or has one and does not go on yet."""
         self._spare_until = 0.0
-        self._full = False
         self._roomy = False
         """Whether the log has been given its size: not in a process that only reads."""
-        self._checkpoint_at = _LOG_LIMIT
-        self._unchecked = 0
-        self._logged = 0
         self.transactions = 0
         """Transactions with jobs in them that were committed."""
 
@@ -100,7 +105,7 @@ class Writer:
         """Run `work` and return its result once it is committed: to the disk if `durable`.
 
         Raises:
-            JournalError: it could not be written.
+            JournalError: it could not be written, or it was and may not survive power loss.
             MassgenError: `work` refuses; it has written nothing then.
         """
         self._waiting += 1
@@ -120,43 +125,46 @@ class Writer:
         """
         if not self._roomy:
             self._roomy = True
-            self.soon(self._make_room, alone=True)
+            self.soon(self._log.make_room, alone=True)
         return await self.do(work, done=done)
 
-    async def do_briefly(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Like `do` for what need not be synced: here and now, if neither the thread nor the disk is busy.
+    async def do_briefly(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """Like `do` for what is quickly written: here and now, if neither the thread nor the disk is busy.
 
         Raises:
             JournalError: it could not be written.
             MassgenError: `work` refuses; it has written nothing then.
         """
+        done = self._at_once(work)
+        if done is None:
+            return await self.do(work, durable=durable)
+        if durable:
+            await self.do(_is_written, durable=True)
+        return done[0]
+
+    def _at_once(self, work: Callable[[sqlite3.Connection], T]) -> tuple[T] | None:
+        """What came of it, if it was written here and now; None where the thread has to."""
         # Who was answered goes on first: a run is taken up again in the order of its log.
         quiet = not self._waiting and self._post.idle and not self._post.closed
-        if quiet and self._turn.acquire(blocking=False):
-            try:
-                if self._connection is not None and self._may_write_here():
-                    return self._at_once(self._connection, work)
-            except sqlite3.Error:
-                # Another process is at work in the file, or it has a fault: the thread waits, or tells.
-                self._watch.rolled_back()
-            finally:
-                self._turn.release()
-        return await self.do(work)
-
-    def _may_write_here(self) -> bool:
-        """Whether the disk is quick, and the thread not to look at the log first."""
-        return self._unchecked < _LOG_FULL and time.monotonic() >= self._spare_until
-
-    def _at_once(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-        began = time.monotonic()
-        self._sync(connection, full=False)
-        with transaction(connection):
-            result = work(connection)
-        self.transactions += 1
-        self._unchecked += 1
-        if (ended := time.monotonic()) - began > _SLOW:
-            self._spare_until = ended + _SPARE
-        return result
+        if not quiet or not self._turn.acquire(blocking=False):
+            return None
+        try:
+            # A slow disk, and a log that has grown long, are the thread's.
+            if self._connection is None or self._log.full or time.monotonic() < self._spare_until:
+                return None
+            began = time.monotonic()
+            with transaction(self._connection):
+                result = work(self._connection)
+            self._committed()
+            if (took := time.monotonic() - began) > _SLOW:
+                self._spare_until = began + _SPARE * took
+        except sqlite3.Error:
+            # Another process is at work in the file, or it has a fault: the thread waits, or tells.
+            self._watch.rolled_back()
+            return None
+        finally:
+            self._turn.release()
+        return (result,)
 
     def soon(
         self,
@@ -183,7 +191,7 @@ class Writer:
 
     async def empty_log(self) -> None:
         """Move the log into the file, unless another process is in the way."""
-        await self.do(self._truncate, alone=True)
+        await self.do(self._log.truncate, alone=True)
 
     # What follows runs in the thread.
 
@@ -200,13 +208,11 @@ class Writer:
     def _open_and_serve(self) -> None:
         connection = self._connection = self._connect()
         try:
-            connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+            self._log.limit(connection)
             connection.execute("PRAGMA busy_timeout = 0")  # waiting is up to `transaction`
             self._serve(connection)
         finally:
-            with self._turn:
-                self._connection = None
-                connection.close()
+            self._let_go(connection)
 
     def _refuse(self, error: Exception) -> None:
         """Answer every job with the reason why there is no writer."""
@@ -216,6 +222,12 @@ class Writer:
             self._post.answer([Outcome(job, error=told) for job in jobs if job is not None])
             if None in jobs:
                 return
+
+    def _let_go(self, connection: sqlite3.Connection) -> None:
+        with self._turn:
+            self._connection = None
+            self._log.close()
+            connection.close()
 
     def _serve(self, connection: sqlite3.Connection) -> None:
         next_tick = 0.0
@@ -230,16 +242,11 @@ class Writer:
                 with self._turn:
                     self._tick(connection)
                 next_tick = time.monotonic() + TICK
-            if self._unchecked >= _LOOK_EVERY:
+            if self._log.is_due:
                 with self._turn:
-                    self._look(connection)
-
-    def _make_room(self, connection: sqlite3.Connection) -> None:
-        if self._log_size() < _LOG_LIMIT:
-            make_room(connection, _LOG_LIMIT)
+                    self._log.look(connection)
 
     def _tick(self, connection: sqlite3.Connection) -> None:
-        self._sync(connection, full=False)
         # Losing a heartbeat harms nobody; if the disk is at fault, the next record says so.
         with suppress(sqlite3.Error):
             self._watch.tick(connection)
@@ -251,7 +258,21 @@ class Writer:
                     outcomes = [self._run_alone(connection, job) for job in group]
                 else:
                     outcomes = self._run_together(connection, tuple(group))
-            self._post.answer(outcomes)
+            self._post.answer(self._on_disk(outcomes))
+
+    def _on_disk(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """The same once what is to survive power loss does; whoever waits for that is told if it may not."""
+        if not any(outcome.job.durable and outcome.error is None for outcome in outcomes):
+            return outcomes
+        try:
+            self._log.sync()
+        except OSError as error:
+            told = self._told(error)
+            return [
+                Outcome(outcome.job, error=told) if outcome.job.durable and outcome.error is None else outcome
+                for outcome in outcomes
+            ]
+        return outcomes
 
     def _run_alone(self, connection: sqlite3.Connection, job: Job) -> Outcome:
         connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
@@ -263,6 +284,8 @@ class Writer:
             connection.execute("PRAGMA busy_timeout = 0")
 
     def _run_together(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[Outcome]:
+        if all(job.work is _is_written for job in jobs):
+            return [Outcome(job) for job in jobs]
         try:
             outcomes = self._commit(connection, jobs)
         except Exception as error:  # noqa: BLE001 - it belongs to the one who waits
@@ -276,53 +299,18 @@ class Writer:
         return outcomes
 
     def _commit(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[Outcome]:
-        self._sync(connection, full=any(job.durable for job in jobs))
         try:
             with transaction(connection, patience=PATIENCE):
                 outcomes = [_attempt(job, connection) for job in jobs]
         except Exception:
             self._watch.rolled_back()
             raise
-        self.transactions += 1
-        self._unchecked += 1
+        self._committed()
         return outcomes
 
-    def _sync(self, connection: sqlite3.Connection, *, full: bool) -> None:
-        if full != self._full:
-            connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-            self._full = full
-
-    def _look(self, connection: sqlite3.Connection) -> None:
-        """Empty the log when it is full, after those who wait were answered."""
-        self._logged += self._unchecked
-        self._unchecked = 0
-        if self._logged >= _LOG_FULL or self._log_size() > self._checkpoint_at:
-            self._checkpoint(connection, "RESTART")
-
-    def _truncate(self, connection: sqlite3.Connection) -> None:
-        self._checkpoint(connection, "TRUNCATE")
-
-    def _checkpoint(self, connection: sqlite3.Connection, mode: Literal["RESTART", "TRUNCATE"]) -> None:
-        """Move the log into the file, if other processes let us. What is written next begins at its start.
-
-        Both modes take the writer's lock: a plain checkpoint beside another process's commit is what SQLite
-        up to 3.51.2 can, very rarely, damage a file with ("WAL-reset bug").
-        """
-        connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_PATIENCE}")
-        busy = True
-        # An error leaves the log whole; if the disk is at fault, the next record says so.
-        with suppress(sqlite3.Error):
-            ((busy, _, _),) = connection.execute(f"PRAGMA wal_checkpoint({mode})")
-        connection.execute("PRAGMA busy_timeout = 0")
-        # With a reader in its way the log goes on to grow: wait until it has grown as much again.
-        self._checkpoint_at = self._log_size() + _LOG_LIMIT if busy else _LOG_LIMIT
-        self._logged = 0
-
-    def _log_size(self) -> int:
-        try:
-            return self._log.stat().st_size
-        except OSError:
-            return 0
+    def _committed(self) -> None:
+        self.transactions += 1
+        self._log.grown()
 
     def _told(self, error: Exception) -> Exception:
         if isinstance(error, MassgenError):
@@ -345,7 +333,11 @@ def _attempt(job: Job, connection: sqlite3.Connection) -> Outcome:
 
 
 def _nothing(_: sqlite3.Connection) -> None:
-    pass
+    """Any file can be opened; one that a transaction can be made in is a journal."""
+
+
+def _is_written(_: sqlite3.Connection) -> None:
+    """The job of who wrote without the thread, and needs no more of it than that the log is synced."""
 
 
 def _unheard(future: asyncio.Future[object]) -> None:

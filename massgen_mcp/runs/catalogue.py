@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,7 +26,7 @@ from massgen_mcp.config.readiness import Readiness, agent_readiness, readiness
 from massgen_mcp.config.search import TeamFile
 from massgen_mcp.errors import RequestRefused
 from massgen_mcp.runs.cost import expected_usd
-from massgen_mcp.runs.local_servers import LocalServer, LocalServers, starts_when_asked
+from massgen_mcp.runs.local_servers import Here, LocalServer, starts_when_asked
 from massgen_mcp.usage import Usage
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _MORE = 'list_backends(backend="NAME") says what one can do and what it needs.'
+_CLAUDE_CODE = "claude_code"
 _NOBODY = "no server with a model answers"
 _MANY_TEAMS = 20
 _TASKS: tuple[Task, ...] = ("research", "coding", "analysis", "cheap", "private")
@@ -44,7 +47,7 @@ _MILLION_IN = Usage(requests=1, input=1_000_000)
 _MILLION_OUT = Usage(requests=1, output=1_000_000)
 
 
-def backend_rows(environment: Environment, local: LocalServers, task: str | None) -> list[dict[str, Any]]:
+def backend_rows(environment: Environment, here: Here, task: str | None) -> list[dict[str, Any]]:
     """One row for each backend, by preference or by rank for a task.
 
     Raises:
@@ -53,10 +56,7 @@ def backend_rows(environment: Environment, local: LocalServers, task: str | None
     rows = list(public_backends())
     if task is not None:
         rows = _for_task(rows, task)
-    return [
-        _short_row(info, _state(info, environment, local), local.get(info.type, LocalServer()), task)
-        for info in rows
-    ]
+    return [_short_row(info, _state(info, environment, here), here.server(info.type), task) for info in rows]
 
 
 def _known(backend: str) -> BackendInfo:
@@ -80,26 +80,48 @@ def _ranks(info: BackendInfo, task: str) -> list[int]:
     return [rank for model in info.models for name, rank in model.tasks.items() if name == task]
 
 
-def _state(info: BackendInfo, environment: Environment, local: LocalServers) -> Readiness:
+def _state(info: BackendInfo, environment: Environment, here: Here) -> Readiness:
     if not info.executes:
         return Readiness(ready=False, why="not available in this version")
     if not (info.base_url or info.default_model or info.env or info.type == "local"):
         return Readiness(ready=False, why="a team file has to name its address", remedy=info.setup)
     if missing := _not_installed(info):
         return missing
-    state = readiness(_options(info), environment)
-    absent = info.type in local and not local[info.type].models
-    if state.ready and absent and not starts_when_asked(info, environment):
+    options = _options(info)
+    state = readiness(options, environment)
+    if state.ready and here.nobody_at(info.type) and not starts_when_asked(info, environment):
         return Readiness(ready=False, why=_NOBODY, remedy=info.setup)
-    return state
+    return _unless_logged_out(options, state, here)
+
+
+def _unless_logged_out(options: Options, state: Readiness, here: Here) -> Readiness:
+    """The same, or why Claude Code is not ready where nobody would pay for it."""
+    own_address = options.base_url is not None
+    if options.type != _CLAUDE_CODE or not state.ready or state.key == "set" or own_address or here.logged_in:
+        return state
+    info = BACKENDS[_CLAUDE_CODE]
+    return replace(state, ready=False, why="neither a key nor a good login is there", remedy=info.setup)
 
 
 def _not_installed(info: BackendInfo) -> Readiness | None:
     """Why a backend of an extra can't be asked; None where the extra is there."""
-    if info.package is None or find_spec(info.package) is not None:
+    if info.package is None or _installed(info.package):
         return None
     remedy = f"Install it: pip install 'massgen-mcp[{info.extra}]'."
     return Readiness(ready=False, why=f"the package {info.package} is not installed", remedy=remedy)
+
+
+_found_packages: set[str] = set()
+
+
+def _installed(package: str) -> bool:
+    """Whether a package is there. One that was found stays; one that was not may have come since."""
+    if package in _found_packages and package not in sys.modules:
+        return True
+    if find_spec(package) is None:
+        return False
+    _found_packages.add(package)
+    return True
 
 
 def _options(info: BackendInfo, model: str | None = None) -> Options:
@@ -135,16 +157,14 @@ def _loads(server: LocalServer) -> str:
     return "on demand, by the first request" if server.on_demand else "started by `lms` when asked"
 
 
-async def backend_row(
-    backend: str, environment: Environment, local: LocalServers, prices: Prices
-) -> dict[str, Any]:
+async def backend_row(backend: str, environment: Environment, here: Here, prices: Prices) -> dict[str, Any]:
     """One backend whole, with its models.
 
     Raises:
         RequestRefused: there is no such backend.
     """
     info = _known(backend)
-    state = _state(info, environment, local)
+    state = _state(info, environment, here)
     row = _matrix_row(info) | {
         "legend": legend(),
         "ready": state.ready,
@@ -153,7 +173,7 @@ async def backend_row(
     }
     if not state.ready:
         row |= {"why": state.why, "remedy": state.remedy or info.setup}
-    server = local.get(info.type, LocalServer())
+    server = here.server(info.type)
     row |= {"loaded": list(server.loaded)} if server.loaded else {}
     return row | ({"loaded_on_demand": list(server.on_demand)} if server.on_demand else {})
 
@@ -214,13 +234,13 @@ def _matrix_row(info: BackendInfo) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value not in (None, [], {}, "")}
 
 
-async def team_row(file: TeamFile, loaded: Loaded, local: LocalServers, prices: Prices) -> dict[str, Any]:
+async def team_row(file: TeamFile, loaded: Loaded, here: Here, prices: Prices) -> dict[str, Any]:
     """One team of a file: who is in it, and whether it could answer now."""
     row: dict[str, Any] = {"name": file.name}
     if loaded.team is None:
         first = next((str(problem) for problem in loaded.errors), "its file can't be read")
         return row | {"ready": False, "why": first}
-    states = [(agent, _agent_state(agent, loaded, local)) for agent in loaded.team.agents]
+    states = [(agent, _agent_state(agent, loaded, here)) for agent in loaded.team.agents]
     working = [agent for agent, state in states if state.ready][: loaded.team.orchestrator.max_agents]
     blocked = [agent.id for agent, state in states if not state.ready and not agent.optional]
     unavailable = [problem for problem in loaded.unavailable if not _optional(problem.path, loaded)]
@@ -240,15 +260,14 @@ async def team_row(file: TeamFile, loaded: Loaded, local: LocalServers, prices: 
     return row
 
 
-def _agent_state(agent: AgentConfig, loaded: Loaded, local: LocalServers) -> Readiness:
+def _agent_state(agent: AgentConfig, loaded: Loaded, here: Here) -> Readiness:
     kind = agent.backend.type
     unmoved = agent.backend.base_url is None and getattr(agent.backend, "port", None) is None
     if missing := _not_installed(BACKENDS[kind]):
         return missing
-    absent = unmoved and kind in local and not local[kind].models
-    if absent and not starts_when_asked(BACKENDS[kind], loaded.environment):
+    if unmoved and here.nobody_at(kind) and not starts_when_asked(BACKENDS[kind], loaded.environment):
         return Readiness(ready=False, why=_NOBODY)
-    return agent_readiness(agent, loaded.environment)
+    return _unless_logged_out(agent.backend, agent_readiness(agent, loaded.environment), here)
 
 
 def fitting(found: dict[str, Any], limit: int) -> dict[str, Any]:
@@ -257,6 +276,7 @@ def fitting(found: dict[str, Any], limit: int) -> dict[str, Any]:
         _without_remedies,
         _without_absent_members,
         _without_cells,
+        _without_the_way_out,
         _without_reasons,
         _without_many_teams,
     )
@@ -274,13 +294,17 @@ def _without_remedies(found: dict[str, Any]) -> dict[str, Any]:
 
 def _without_absent_members(found: dict[str, Any]) -> dict[str, Any]:
     teams = [row if row["ready"] else _but(row, "members") for row in found.get("teams", ())]
-    default = _but(found.get("default_team", {}), "remedy")
-    return found | {"teams": teams, "default_team": default}
+    return found | {"teams": teams}
 
 
 def _without_cells(found: dict[str, Any]) -> dict[str, Any]:
     rows = [_but(row, "can") for row in found["backends"]]
     return found | {"backends": rows, "more": _MORE}
+
+
+def _without_the_way_out(found: dict[str, Any]) -> dict[str, Any]:
+    """Without what to do where nothing is ready; ask_team says it, too."""
+    return found | {"default_team": _but(found.get("default_team", {}), "remedy")}
 
 
 def _without_reasons(found: dict[str, Any]) -> dict[str, Any]:

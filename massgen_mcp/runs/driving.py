@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
+from massgen_mcp.engine import Answer, CancelRequested, Finish, strategy
 from massgen_mcp.errors import JournalError, MassgenError, ReplayRefused, RunTaken
 from massgen_mcp.journal import summarise
 from massgen_mcp.runs.handle import RunHandle
 from massgen_mcp.runs.past import result_of_record, with_warning
 from massgen_mcp.runs.places import Places, load_of
 from massgen_mcp.runs.result import RunResult
-from massgen_mcp.runs.shape import finished_result
+from massgen_mcp.runs.shape import change_rows, finished_result
 from massgen_mcp.telemetry import run_span
 
 __all__ = ["drive", "finished_body"]
@@ -89,17 +90,27 @@ async def _never_begun(handle: RunHandle) -> RunResult:
 
 def _broken(handle: RunHandle, why: str) -> RunResult:
     """The run can't go on although its agents could: say so with everything it has."""
-    best = handle.run.board.current
+    best, made = _best_so_far(handle), handle.remains.made
     return handle.status().model_copy(
         update={
             "status": "partial" if best else "failed",
-            "answer": best[0].content if best else "",
-            "winner": best[0].agent if best else "",
+            "answer": best.content if best else "",
+            "winner": best.agent if best else "",
             "error": f"The run was stopped: {why}",
+            "changes": change_rows(handle.run_id, made.changes),
+            "warnings": [*handle.warnings, *made.warnings],
             "next": "",
             "phase": "",
         }
     )
+
+
+def _best_so_far(handle: RunHandle) -> Answer | None:
+    """What the run would have ended with, had it been cancelled when it broke."""
+    run = handle.run
+    step = strategy(run.spec.strategy).receive(run.board, CancelRequested(reason="it broke"))
+    ends = [command.outcome.answer for command in step.commands if isinstance(command, Finish)]
+    return ends[0] if ends else next(iter(run.board.current), None)
 
 
 def _stopped(handle: RunHandle, why: str, *, following: str = "") -> RunResult:

@@ -146,12 +146,8 @@ def writes_project(equipment: Equipment) -> bool:
 
 
 def needs_sandbox(equipment: Equipment) -> tuple[AgentId, ...]:
-    """The agents whose tools can't be had without a sandbox, and who can't be done without."""
-    return tuple(
-        agent
-        for agent, tools in equipment.tools.items()
-        if _confined(tools) and agent not in equipment.optional
-    )
+    """The agents whose tools can't be had without a sandbox."""
+    return tuple(agent for agent, tools in equipment.tools.items() if _confined(tools))
 
 
 def _confined(tools: AgentTools) -> bool:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import anyio
 
 from massgen_mcp.journal import Journal, Record
+from massgen_mcp.runs.remains import Remains
 from massgen_mcp.runs.result import RunResult, TeamInfo
 from massgen_mcp.runs.shape import running_result
 from massgen_mcp.team import Listener, TeamRun
@@ -28,6 +29,7 @@ class RunHandle:
         journal: Journal,
         digest: str = "",
         past: Sequence[Record] = (),
+        remains: Remains,
     ) -> None:
         self.run = run
         self.team = team
@@ -38,6 +40,8 @@ class RunHandle:
         """What was asked, for those who ask the same; empty: nobody joins."""
         self.past = past
         """Of a run that was taken up again, its records up to then."""
+        self.remains = remains
+        """Of one that breaks, what its agents had done by then."""
         self.delivered = False
         """Its result has been handed to a caller."""
         self.noted = False

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from massgen_mcp.config.load import Loaded
 
-__all__ = ["KeptTeams"]
+__all__ = ["KeptTeams", "Looked", "Row"]
+
+
+Row: TypeAlias = "dict[str, Any]"
+Looked: TypeAlias = "dict[Path, Hashable]"
+"""How the folders were that one list has looked into."""
 
 
 @dataclass(slots=True)
@@ -17,16 +23,26 @@ class KeptTeams:
     """What is read again only once something beside the file, or of what else it depends on, has changed."""
 
     _kept: dict[Path, tuple[Hashable, Loaded]] = field(default_factory=dict[Path, tuple[Hashable, Loaded]])
+    _rows: dict[Path, tuple[Loaded, Sequence[Row], Row]] = field(
+        default_factory=dict[Path, "tuple[Loaded, Sequence[Row], Row]"]
+    )
 
-    def load(self, path: Path, read: Callable[[], Loaded], *, depends: Hashable) -> Loaded:
+    def load(
+        self, path: Path, read: Callable[[], Loaded], *, depends: Hashable, looked: Looked | None = None
+    ) -> Loaded:
         """The team in that file.
 
         Args:
             path: the file.
             read: reads it.
             depends: what else it depends on.
+            looked: folders that were looked into just now, and need not be again; added to.
         """
-        state = (_state(path.parent), depends)
+        seen = {} if looked is None else looked
+        folder = path.parent
+        if folder not in seen:
+            seen[folder] = _state(folder)
+        state = (seen[folder], depends)
         kept = self._kept.get(path)
         if kept is not None and kept[0] == state:
             return kept[1]
@@ -34,6 +50,18 @@ class KeptTeams:
         if not _reaches_out(loaded):
             self._kept[path] = (state, loaded)
         return loaded
+
+    async def row(
+        self, path: Path, loaded: Loaded, backends: Sequence[Row], make: Callable[[], Awaitable[Row]]
+    ) -> Row:
+        """What a list says of the team in that file, as it stands beside these rows of the backends."""
+        kept = self._rows.get(path)
+        if kept is not None and kept[0] is loaded and kept[1] == backends:
+            return kept[2]
+        row = await make()
+        if not _brings_programs(loaded):
+            self._rows[path] = (loaded, backends, row)
+        return row
 
 
 def _state(folder: Path) -> Hashable:
@@ -53,3 +81,9 @@ def _reaches_out(loaded: Loaded) -> bool:
         return True
     tools = (agent.tools for agent in team.agents)
     return any(each.custom_tools or each.auto_discover_custom_tools or each.context_paths for each in tools)
+
+
+def _brings_programs(loaded: Loaded) -> bool:
+    """Whether it names a program of its own, which may come and go while the backends' rows stay."""
+    agents = loaded.team.agents if loaded.team is not None else ()
+    return any(getattr(agent.backend, "cli_path", None) is not None for agent in agents)

@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from random import Random
-from statistics import median
 from typing import TypeAlias
 
 import anyio
@@ -15,7 +14,7 @@ import anyio.to_thread
 
 from massgen_mcp import __version__
 from massgen_mcp.errors import MassgenError
-from massgen_mcp.journal import Journal, MemoryJournal, Record, RunLog, RunRow
+from massgen_mcp.journal import Journal, MemoryJournal, Record, RunLog
 from massgen_mcp.journal.summary import RESUMED
 from massgen_mcp.runs.ask import Ask
 from massgen_mcp.runs.asked import without_secrets
@@ -25,6 +24,8 @@ from massgen_mcp.runs.handle import RunHandle
 from massgen_mcp.runs.material import Material
 from massgen_mcp.runs.names import new_run_id
 from massgen_mcp.runs.opening import Opening, opening_body, read_opening
+from massgen_mcp.runs.past import LATELY, usual_seconds
+from massgen_mcp.runs.remains import Remains
 from massgen_mcp.runs.result import TeamInfo
 from massgen_mcp.runs.session import FollowUp, asked_of
 from massgen_mcp.runs.spec import new_spec, old_spec
@@ -127,7 +128,7 @@ class Launcher:
         join: bool,
     ) -> RunHandle:
         journal = await self._journal() if team.journalled else self._unkept()
-        usual = _usual_seconds(await journal.rows(limit=50), team.name)
+        usual = usual_seconds(await journal.rows(limit=LATELY), team.name)
         run_id = new_run_id(self._world.clock.now(), random)
         if team.journalled and self._world.state_dir is not None:
             await anyio.to_thread.run_sync(keep_given, self._world.state_dir, run_id, seated)
@@ -155,12 +156,13 @@ class Launcher:
         digest: str = "",
     ) -> RunHandle:
         """A run in motion from here on."""
+        remains = Remains(self._world.open_workshop)
         ports = Ports(
             clock=self._world.clock,
             random=random,
             open_backend=self._world.open_backend,
             place=self._world.place,
-            open_workshop=self._world.open_workshop,
+            open_workshop=remains.open_workshop,
         )
         run = TeamRun(
             spec,
@@ -177,6 +179,7 @@ class Launcher:
             journal=journal,
             digest=digest,
             past=past,
+            remains=remains,
         )
         self._go(handle)
         return handle
@@ -259,9 +262,3 @@ def _seat(team: ResolvedTeam, seated: Seated, *, work: EarlierWork | None) -> Re
         equipment=replace(seated.equipment, earlier=work),
         warnings=(*team.warnings, *seated.warnings),
     )
-
-
-def _usual_seconds(rows: Sequence[RunRow], team: str) -> float | None:
-    """How long this team's runs have taken, from those that are over."""
-    times = [row.ended - row.started for row in rows if row.team == team and row.ended is not None]
-    return median(times) if times else None

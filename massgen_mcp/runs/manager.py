@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,34 +14,26 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from massgen_mcp.errors import (
-    AlreadyAsked,
-    JournalError,
-    MassgenError,
-    ReplayRefused,
-    RequestRefused,
-    RunNotFound,
-    RunOver,
-    RunTaken,
-)
-from massgen_mcp.journal import RESUMED, Journal, RunRow, read_intact, summarise
+from massgen_mcp.errors import AlreadyAsked, JournalError, RequestRefused, RunNotFound
+from massgen_mcp.journal import Journal, RunRow
 from massgen_mcp.runs.admission import Admission, Books
 from massgen_mcp.runs.ask import Ask, digest_of
 from massgen_mcp.runs.asked import Asked, Asking, without_secrets
 from massgen_mcp.runs.attach import digests_of
 from massgen_mcp.runs.catalogue import fitting
-from massgen_mcp.runs.driving import drive, finished_body
+from massgen_mcp.runs.driving import drive
 from massgen_mcp.runs.handle import RunHandle
 from massgen_mcp.runs.joining import Joining
 from massgen_mcp.runs.launch import Launcher
 from massgen_mcp.runs.made import read_change, read_file
-from massgen_mcp.runs.past import cancelled_result, result_of_record, with_warning
+from massgen_mcp.runs.others import Others
 from massgen_mcp.runs.places import Places
 from massgen_mcp.runs.result import RunResult
 from massgen_mcp.runs.retention import Retention, prune
 from massgen_mcp.runs.settings import OnDisconnect
+from massgen_mcp.runs.taking_up import take_up_interrupted
 from massgen_mcp.runs.users import User, UserJournal, UserTeams
-from massgen_mcp.runs.world import Teams, World
+from massgen_mcp.runs.world import ResolvedTeam, Teams, World
 from massgen_mcp.secrets import Secrets
 
 __all__ = ["Runs"]
@@ -50,8 +43,15 @@ _KEPT = 100
 """Finished runs kept in memory; all others are read back from the journal."""
 _CLOSING_SECONDS = 5.0
 _DAY = 86_400.0
-_MOST_RESUMES = 3
-"""How often a server goes on with the same run by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """What all users of a process share."""
+
+    places: Places
+    retention: Retention
+    admission: Admission
 
 
 class Runs:
@@ -62,10 +62,16 @@ class Runs:
         tasks: owns the work of all runs.
         users: a user by name, as they are now; of a name that is nobody's any more, None. Without it this
             process serves no users.
+        shared: of the runs of everybody, where these are one user's.
     """
 
     def __init__(
-        self, world: World, tasks: TaskGroup, *, users: Callable[[str], User | None] | None = None
+        self,
+        world: World,
+        tasks: TaskGroup,
+        *,
+        users: Callable[[str], User | None] | None = None,
+        shared: _Shared | None = None,
     ) -> None:
         self._world = world
         self._users = users
@@ -73,31 +79,28 @@ class Runs:
         self._handles: dict[str, RunHandle] = {}
         self._journal: Journal | None = None
         self._opening = anyio.Lock()
-        self._places = Places(runs=world.max_runs, agents=world.max_agents, memory=world.max_memory)
-        self._retention = Retention(
-            state=world.state_dir,
-            keep_days=world.keep_days,
-            clock=world.clock,
-            journal=self.journal,
-        )
         self._launcher = Launcher(lambda: self._world, self.journal, self._go)
         self._asking = Asking()
         self._joining = Joining(
             handles=self._handles, journal=self.journal, journal_of=self.journal_of, resume=self.resume
         )
+        self._others = Others(journal=self.journal, clock=world.clock)
         self._user: User | None = None
         self._views: dict[str, Runs] = {}
         self._books = Books(journal=self.journal, handles=self._everybodys, clock=world.clock)
-        self._admission = Admission(self._books, usd_per_day=world.usd_per_day, state=world.state_dir)
+        self._shared = shared or _Shared(
+            places=Places(runs=world.max_runs, agents=world.max_agents, memory=world.max_memory),
+            retention=Retention(
+                state=world.state_dir, keep_days=world.keep_days, clock=world.clock, journal=self.journal
+            ),
+            admission=Admission(self._books, usd_per_day=world.usd_per_day, state=world.state_dir),
+        )
 
     def for_user(self, user: User) -> Runs:
         """The runs as one user has them: only their own, within what they are allowed."""
         view = self._views.get(user.name)
         if view is None:
-            view = self._views[user.name] = Runs(self._world, self._tasks)
-            view._places = self._places
-            view._retention = self._retention
-            view._admission = self._admission
+            view = self._views[user.name] = Runs(self._world, self._tasks, shared=self._shared)
         if view._user != user:
 
             async def open_journal() -> Journal:
@@ -191,9 +194,10 @@ class Runs:
             follow = None
             if ask.continue_run:
                 follow = await self._joining.followed(ask.continue_run, self.secrets.redact)
-            admitted = partial(self._admission.admitted, user=self._user, theirs=self._books)
             left = await self._joining.left(digest, since=self._world.clock.now() - _DAY, user=self._user)
-            begin = partial(self._launcher.begin, ask, material, digest, follow=follow, admitted=admitted)
+            begin = partial(
+                self._launcher.begin, ask, material, digest, follow=follow, admitted=self._admitted
+            )
             try:
                 handle = await begin(join=join)
             except AlreadyAsked as error:
@@ -201,8 +205,13 @@ class Runs:
                     return Asked(run_id=error.run_id, attached=True)
                 handle = await begin()  # that one is known better here: it is about to stop, or was answered
             handle.warnings += [left] if left else []
-        self._tasks.start_soon(self._retention.tidy)
+        self._tasks.start_soon(self._shared.retention.tidy)
         return Asked(run_id=handle.run_id, handle=handle)
+
+    def _admitted(
+        self, ask: Ask, team: ResolvedTeam
+    ) -> AbstractAsyncContextManager[tuple[Ask, ResolvedTeam]]:
+        return self._shared.admission.admitted(ask, team, user=self._user, theirs=self._books)
 
     def _go(self, handle: RunHandle) -> None:
         """The run is in motion from here on."""
@@ -211,7 +220,7 @@ class Runs:
         self._tasks.start_soon(self._drive, handle)
 
     async def _drive(self, handle: RunHandle) -> None:
-        await drive(handle, self._places, note=self._books.note)
+        await drive(handle, self._shared.places, note=self._books.note)
         if handle.result is not None and handle.result.status == "interrupted":
             self._handles.pop(handle.run_id, None)  # its records say more than this process can
         self._forget()
@@ -229,8 +238,7 @@ class Runs:
             ConfigError, RequestRefused: its team can't be used now.
             JournalError: its records can't be read.
         """
-        admitted = partial(self._admission.admitted, user=self._user, theirs=self._books)
-        return await self._launcher.resume(run_id, admitted=admitted)
+        return await self._launcher.resume(run_id, admitted=self._admitted)
 
     async def team_of(self, run_id: str) -> str:
         """The team that a run was asked of, as its caller named it; empty where none was named.
@@ -248,34 +256,12 @@ class Runs:
         Where no users are served, theirs are left alone. One that can't go on stays as it is; the log says
         why.
         """
-        try:
-            rows = await (await self.journal()).interrupted(since=self._world.clock.now() - _DAY)
-        except JournalError as error:
-            _logger.warning("no run was taken up again: %s", error)
-            return
-        for row in rows:
-            if row.user and self._users is None:
-                continue
-            try:
-                await self._check_worn(row.run_id)
-                await self._of(row.user).resume(row.run_id)
-            except (RunTaken, RunOver) as error:  # another server was faster
-                _logger.info("run %s was not taken up here: %s", row.run_id, error)
-            except MassgenError as error:
-                _logger.warning("run %s was not taken up again: %s", row.run_id, error)
-
-    async def _check_worn(self, run_id: str) -> None:
-        """Whether a run may be the cause of its processes' end.
-
-        Raises:
-            ReplayRefused: it has been taken up often enough.
-        """
-        records = await (await self.journal()).read(run_id)
-        if sum(record.body.get("event") == RESUMED for record in records) >= _MOST_RESUMES:
-            raise ReplayRefused(
-                f"it was taken up {_MOST_RESUMES} times and its process ended each time. To try once more: "
-                f"massgen-mcp runs resume {run_id}"
-            )
+        await take_up_interrupted(
+            self.journal,
+            since=self._world.clock.now() - _DAY,
+            mine=lambda row: not row.user or self._users is not None,
+            resume=lambda row: self._of(row.user).resume(row.run_id),
+        )
 
     def _of(self, user: str) -> Runs:
         """The runs of a user who may not have come by yet; without a name, of everybody.
@@ -301,13 +287,7 @@ class Runs:
             RunNotFound: there is no such run.
         """
         handle = self._handles.get(run_id)
-        if handle is not None:
-            return handle.status()
-        journal = await self.journal()
-        row = await journal.row(run_id)
-        records, damage = await read_intact(journal, run_id)
-        result = result_of_record(row, summarise(records, state=row.state))
-        return result if damage is None else with_warning(result, str(damage))
+        return await self._others.result(run_id) if handle is None else handle.status()
 
     async def wait(self, run_id: str, seconds: float) -> RunResult:
         """The result as soon as the run is over, or how far it is after `seconds`.
@@ -316,14 +296,7 @@ class Runs:
             RunNotFound: there is no such run.
         """
         handle = self._handles.get(run_id)
-        if handle is not None:
-            return await handle.wait(seconds)
-        result = await self.result(run_id)
-        deadline = self._world.clock.monotonic() + seconds
-        while result.status == "running" and self._world.clock.monotonic() < deadline:
-            await self._world.clock.sleep(0.25)
-            result = await self.result(run_id)
-        return result
+        return await (self._others.wait(run_id, seconds) if handle is None else handle.wait(seconds))
 
     async def cancel(self, run_id: str, reason: str) -> RunResult:
         """Stop a run and return what it has. One that is over stays as it is.
@@ -332,33 +305,10 @@ class Runs:
             RunNotFound: there is no such run.
         """
         handle = self._handles.get(run_id)
-        if handle is not None:
-            handle.cancel(reason)
-            return await handle.wait(_CLOSING_SECONDS)
-        result = await self.result(run_id)
-        if result.status == "interrupted":
-            try:
-                return await self._end(result)
-            except (RunTaken, RunOver):  # another process was faster
-                result = await self.result(run_id)
-        if result.status != "running":
-            return result
-        await (await self.journal()).request_cancel(run_id, reason)
-        return await self.wait(run_id, _CLOSING_SECONDS)
-
-    async def _end(self, interrupted: RunResult) -> RunResult:
-        """End an interrupted run with what it has: nobody goes on with it by himself any more.
-
-        Raises:
-            RunTaken, RunOver: it is not interrupted any more.
-        """
-        run_id, ended = interrupted.run_id, cancelled_result(interrupted)
-        log = await (await self.journal()).take_over(run_id, body={"event": RESUMED})
-        try:
-            await log.append("Finished", finished_body(ended))
-        finally:
-            await log.leave()  # which changes nothing once it is finished
-        return ended
+        if handle is None:
+            return await self._others.cancel(run_id, reason, within=_CLOSING_SECONDS)
+        handle.cancel(reason)
+        return await handle.wait(_CLOSING_SECONDS)
 
     async def deliver(self, run_id: str) -> None:
         """Keep that a caller has been handed a run's result: who asks the same again starts anew."""
@@ -401,8 +351,8 @@ class Runs:
 
     async def tidy(self) -> None:
         """Delete what is kept no longer, unless that was done today, and what is half deleted."""
-        await self._retention.sweep()
-        await self._retention.tidy()
+        await self._shared.retention.sweep()
+        await self._shared.retention.tidy()
 
     async def rows(self, *, limit: int = 20, before: float | None = None) -> Sequence[RunRow]:
         """The latest runs, newest first, of every process on this state folder."""

@@ -1,13 +1,28 @@
-"""The result of a run that this process does not hold, read back from the journal."""
+"""What the journal says of runs that this process does not hold: their results, and how long they take."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
 
 from pydantic import ValidationError
 
 from massgen_mcp.journal import AgentSummary, RunRow, RunSummary
 from massgen_mcp.runs.result import AgentRow, RunResult, TeamInfo, UsageRow
 
-__all__ = ["cancelled_result", "result_of_record", "take_up_call", "with_warning"]
+__all__ = [
+    "LATELY",
+    "cancelled_result",
+    "eta",
+    "result_of_record",
+    "take_up_call",
+    "usual_seconds",
+    "with_warning",
+]
+
+LATELY = 50
+"""Runs that tell how long one usually takes."""
+_QUEUED = "waiting to begin"
 
 
 _STATES = {"answer": "answered", "vote": "voted"}
@@ -63,6 +78,24 @@ def with_warning(result: RunResult, words: str) -> RunResult:
     return result.model_copy(update={"warnings": [*result.warnings, words]})
 
 
+def usual_seconds(rows: Sequence[RunRow], team: str) -> float | None:
+    """How long this team's runs have taken, from those that are over."""
+    times = [row.ended - row.started for row in rows if row.team == team and row.ended is not None]
+    return median(times) if times else None
+
+
+def eta(result: RunResult, rows: Sequence[RunRow], *, passed: float) -> float | None:
+    """Seconds that a run which has begun still takes, if it takes as long as its team usually does.
+
+    Args:
+        result: how far it is.
+        rows: of the latest runs.
+        passed: seconds since it was started.
+    """
+    usual = usual_seconds(rows, result.team.name) if result.team and result.phase != _QUEUED else None
+    return None if usual is None else round(max(1.0, usual - passed))
+
+
 def take_up_call(run_id: str) -> str:
     """The call that takes an interrupted run up."""
     return f'ask_team(question="", continue_run="{run_id}")'
@@ -71,6 +104,8 @@ def take_up_call(run_id: str) -> str:
 def _progress(summary: RunSummary) -> tuple[str, str]:
     """What the team is doing, and how many of its agents are done with it, as far as the records say."""
     count = len(summary.agents)
+    if all(agent.state == "waiting" for agent in summary.agents):
+        return _QUEUED, f"0/{count}"
     answered = len({answer.agent for answer in summary.answers})
     if summary.votes:
         ballot = max(vote.ballot for vote in summary.votes)

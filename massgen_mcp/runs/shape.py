@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from massgen_mcp.engine import Board, Outcome
@@ -21,12 +21,14 @@ from massgen_mcp.runs.result import (
 )
 from massgen_mcp.team import Ended, TeamRun
 from massgen_mcp.team.seat import Seat
+from massgen_mcp.team.spec import ChangedFile
 from massgen_mcp.usage import Usage
 
-__all__ = ["DEMO_BAR", "finished_result", "phase_of", "running_result"]
+__all__ = ["DEMO_BAR", "change_rows", "finished_result", "phase_of", "running_result"]
 
 DEMO_BAR = "Demo model, not for use:"
 _PHRASE = 200
+_CENT = 0.01
 
 
 def finished_result(run: TeamRun, ended: Ended, *, team: TeamInfo, warnings: Sequence[str]) -> RunResult:
@@ -47,7 +49,7 @@ def finished_result(run: TeamRun, ended: Ended, *, team: TeamInfo, warnings: Seq
         agents=[agent_row(seat) for seat in seats],
         usage=usage_row(seats, outcome.saved),
         files=_files(run.log.run_id, ended),
-        changes=_changes(run.log.run_id, ended),
+        changes=change_rows(run.log.run_id, ended.made.changes),
         team=team,
         seconds=round(ended.seconds, 2),
         error="" if outcome.answer else _no_answer(outcome, seats),
@@ -69,7 +71,8 @@ def _files(run_id: str, ended: Ended) -> list[FileRow]:
     ]
 
 
-def _changes(run_id: str, ended: Ended) -> list[ChangeRow]:
+def change_rows(run_id: str, changes: Iterable[ChangedFile]) -> list[ChangeRow]:
+    """What a run changed in the project, and where to read how."""
     return [
         ChangeRow(
             path=change.path,
@@ -77,7 +80,7 @@ def _changes(run_id: str, ended: Ended) -> list[ChangeRow]:
             removed=change.removed,
             diff_uri=f"massgen://runs/{run_id}/changes/{quote(change.path)}" if change.diff else "",
         )
-        for change in ended.made.changes
+        for change in changes
     ]
 
 
@@ -198,7 +201,20 @@ def _fitting(answer: str, run_id: str) -> str:
 
 def _no_answer(outcome: Outcome, seats: Sequence[Seat]) -> str:
     causes = [f"{seat.spec.id} ({seat.spec.info.type}): {seat.error}" for seat in seats if seat.error]
-    return "\n".join([outcome.why or "No agent answered.", *causes])
+    spent = _spent(usage_row(seats, outcome.saved))
+    return "\n".join([outcome.why or "No agent answered.", *causes, *([spent] if spent else [])])
+
+
+def _spent(usage: UsageRow) -> str:
+    """What a run has cost that has nothing to show for it."""
+    tokens = usage.input + usage.output
+    if usage.cost_usd:
+        return f"{'Under $0.01' if usage.cost_usd < _CENT else f'${usage.cost_usd:.2f}'} was spent."
+    if tokens and usage.cost_usd is None:
+        return f"{tokens:,} tokens were used, at prices that are not known."
+    if usage.lost:
+        return ""
+    return "Nothing is known to have been spent." if usage.requests else "Nothing was spent."
 
 
 def _warnings(run: TeamRun, outcome: Outcome, seats: Sequence[Seat]) -> list[str]:

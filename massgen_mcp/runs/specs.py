@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set as AbstractSet
+from collections.abc import Collection, Mapping, Set as AbstractSet
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -36,6 +36,7 @@ __all__ = [
     "members_of",
     "ready_team",
     "shares_of",
+    "without",
 ]
 
 _LEAD = 2
@@ -77,6 +78,24 @@ def ready_team(loaded: Loaded, *, name: str, defaults: Allowance, why: str) -> R
         config=dict(loaded.resolved),
         journalled=team.journal,
     )
+
+
+def without(team: ResolvedTeam, agents: Collection[str], *, why: str) -> ResolvedTeam:
+    """The team without optional agents that can't work here, which is said.
+
+    Raises:
+        RequestRefused: too few are left.
+    """
+    left = tuple(agent for agent in team.agents if agent.id not in agents)
+    if len(left) < max(1, team.settings.min_agents):
+        raise RequestRefused(
+            f'Team "{team.name}" has {len(left)} agents that can work and needs '
+            f"{max(1, team.settings.min_agents)}. Nothing was spent.\n- {', '.join(agents)}: {why}"
+        )
+    presenter = team.settings.presenter
+    settings = replace(team.settings, presenter=None if presenter in agents else presenter)
+    words = tuple(f"{agent} sat out: {why}" for agent in agents)
+    return replace(team, agents=left, settings=settings, warnings=(*team.warnings, *words))
 
 
 def _key_name(loaded: Loaded, agent: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -24,7 +24,7 @@ from massgen_mcp.config.models import AgentConfig, TeamConfig
 from massgen_mcp.config.schema import json_schema
 from massgen_mcp.config.search import Search, TeamFile, find_team, list_teams
 from massgen_mcp.config.shorthand import resolve_agents
-from massgen_mcp.engine import available_strategies
+from massgen_mcp.engine import AgentId, available_strategies
 from massgen_mcp.errors import Problem, RequestRefused
 from massgen_mcp.runs.ask import Ask
 from massgen_mcp.runs.catalogue import backend_row, backend_rows, matrix_rows, team_row
@@ -33,7 +33,7 @@ from massgen_mcp.runs.default_team import Candidate, Choice, candidates, choose
 from massgen_mcp.runs.equipment import equip, needs_sandbox, writes_project
 from massgen_mcp.runs.holding import Holding
 from massgen_mcp.runs.kept import KeptTeams
-from massgen_mcp.runs.local_servers import local_servers
+from massgen_mcp.runs.local_servers import Here, local_servers
 from massgen_mcp.runs.roots import Roots
 from massgen_mcp.runs.settings import Settings
 from massgen_mcp.runs.specs import (
@@ -43,6 +43,7 @@ from massgen_mcp.runs.specs import (
     engine_settings,
     members_of,
     ready_team,
+    without,
 )
 from massgen_mcp.runs.world import ResolvedTeam
 from massgen_mcp.team.spec import Equipment
@@ -54,6 +55,7 @@ DEFAULT_TEAM = "default"
 DEMO_TEAM = "demo"
 Place: TypeAlias = Literal["terminal", "server"]
 _INLINE = "inline"
+_CLAUDE_EXTRA = ", and pip install 'massgen-mcp[claude-code]'"
 _USUAL_KEYS = 4
 """Keys that are named as examples."""
 
@@ -73,6 +75,7 @@ class OperatorTeams:
     home: Path
     holding: Holding
     kept: KeptTeams = field(default_factory=KeptTeams)
+    find_sandbox: Callable[[Mapping[str, str]], Awaitable[object]] = find_sandbox
 
     async def resolve(self, ask: Ask) -> ResolvedTeam:
         """The team a question is for, its strategy checked.
@@ -112,32 +115,55 @@ class OperatorTeams:
         file = find_team(name, self.search())
         loaded = self._load(file)
         ready = ready_team(loaded, name=file.name, defaults=self.settings.allowance, why=why)
-        equipment = equip(
-            loaded.require(file.name),
+        team = loaded.require(file.name)
+        equipment = self._equipped(team, ready, file)
+        if confined := needs_sandbox(equipment):
+            ready = await self._sandboxed(ready, confined, optional=equipment.optional)
+            equipment = self._equipped(team, ready, file)
+        always = writes_project(equipment) or equipment.planning
+        settings = replace(ready.settings, present_always=always)
+        return replace(ready, equipment=equipment, settings=settings)
+
+    def _equipped(self, team: TeamConfig, ready: ResolvedTeam, file: TeamFile) -> Equipment:
+        return equip(
+            team,
             {agent.id for agent in ready.agents},
             roots=self.roots,
             home=self.home,
             private=(self.settings.state_dir, self.settings.cache_dir),
             approved=(file.folder,),
         )
-        await self._check_sandbox(equipment)
-        always = writes_project(equipment) or equipment.planning
-        settings = replace(ready.settings, present_always=always)
-        return replace(ready, equipment=equipment, settings=settings)
 
-    async def _check_sandbox(self, equipment: Equipment) -> None:
-        """Refuse before anything is spent what could not be had in the run."""
-        if agents := needs_sandbox(equipment):
-            try:
-                await find_sandbox(self.environment.merged())
-            except SandboxUnavailable as error:
-                raise RequestRefused(f"{', '.join(agents)}: {error} Nothing was spent.") from error
+    async def _sandboxed(
+        self, ready: ResolvedTeam, confined: Sequence[AgentId], *, optional: AbstractSet[AgentId]
+    ) -> ResolvedTeam:
+        """The team, without optional agents whose tools can't be had here.
 
-    async def _listed(self, file: TeamFile) -> Loaded:
-        """For a list, which keeps nobody waiting for longer than one file takes."""
-        await anyio.lowlevel.checkpoint()
+        Raises:
+            RequestRefused: others can't be done without, or too few would be left. Nothing was spent.
+        """
+        try:
+            await self.find_sandbox(self.environment.merged())
+        except SandboxUnavailable as error:
+            needed = [agent for agent in confined if agent not in optional]
+            if needed:
+                raise RequestRefused(f"{', '.join(needed)}: {error} Nothing was spent.") from error
+            return without(ready, confined, why=str(error))
+        return ready
+
+    async def _team_rows(
+        self, files: Sequence[TeamFile], here: Here, backends: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """A row each. Of what has not changed since the last list, nothing is read or made again."""
+        looked: dict[Path, Hashable] = {}
         depends = (self._today(), tuple(self.roots.folders))
-        return self.kept.load(file.path, partial(self._load, file), depends=depends)
+        rows: list[dict[str, Any]] = []
+        for file in files:
+            await anyio.lowlevel.checkpoint()  # nobody waits for longer than one file takes
+            loaded = self.kept.load(file.path, partial(self._load, file), depends=depends, looked=looked)
+            make = partial(team_row, file, loaded, here, self.prices)
+            rows.append(await self.kept.row(file.path, loaded, backends, make))
+        return rows
 
     def _load(self, file: TeamFile) -> Loaded:
         return load_file(
@@ -168,15 +194,20 @@ class OperatorTeams:
             },
         )
 
-    async def _choice(self, loaded: Mapping[str, Sequence[str]] | None = None) -> Choice | None:
-        environ = self.environment.merged()
-        claude = find_spec("claude_agent_sdk") and await is_logged_in(environ, now=self.clock.now())
+    async def _logged_in(self) -> bool:
+        """Whether a subscription could pay for Claude Code here."""
+        if find_spec("claude_agent_sdk") is None:
+            return False
+        return await is_logged_in(self.environment.merged(), now=self.clock.now())
+
+    async def _choice(self, here: Here | None = None) -> Choice | None:
+        logged_in = await self._logged_in() if here is None else here.logged_in
         found = await candidates(
             lambda name: self.environment.get(name) is not None,
             pool=self.pool,
             prices=self.prices,
-            loaded=loaded,
-            logged_in=("claude_code",) if claude else (),
+            loaded=None if here is None else {kind: each.loaded for kind, each in here.servers.items()},
+            logged_in=("claude_code",) if logged_in else (),
         )
         return await choose(found, prices=self.prices, today=self._today())
 
@@ -199,12 +230,14 @@ class OperatorTeams:
         names = {name for info in hosted for name in info.env}
         near = sorted({found for name in names for found in self.environment.near(name)})
         meant = f" These are set and may be meant as keys: {', '.join(near)}." if near else ""
+        installed = find_spec("claude_agent_sdk") is not None
         return (
             "No backend is ready to answer on this machine. Nothing was spent. Do one of these:\n"
             f"1. Set a key, such as {usual}, in the environment of this server "
             '(in .mcp.json: "env"; desktop apps do not hand over the shell\'s variables) or in a .env file.\n'
-            "2. Start a local server with a model: Ollama, LM Studio, vLLM (port 8000) or SGLang (30000).\n"
-            "3. Write a team file for another OpenAI-compatible server.\n"
+            "2. Start a server with a model on this machine: Ollama, LM Studio, vLLM (port 8000) or SGLang "
+            "(30000); a team file names any other.\n"
+            f"3. Log in with Claude Code: run `claude`{'' if installed else _CLAUDE_EXTRA}.\n"
             f"list_backends says what each backend needs ({self.environment.where()}).{meant}\n"
             'Or call with team="demo" to see the machinery on a small embedded model.'
         )
@@ -217,16 +250,17 @@ class OperatorTeams:
         Raises:
             RequestRefused: there is no such backend or task.
         """
-        local = await local_servers(self.pool)
+        here = Here(servers=await local_servers(self.pool), logged_in=await self._logged_in())
         if backend is not None:
-            return {"backends": [await backend_row(backend, self.environment, local, self.prices)]}
-        rows = backend_rows(self.environment, local, task)
-        choice = await self._choice({kind: server.loaded for kind, server in local.items()})
-        found: dict[str, Any] = {"backends": rows, "default_team": await self._default_row(choice)}
+            return {"backends": [await backend_row(backend, self.environment, here, self.prices)]}
+        rows = backend_rows(self.environment, here, None)
+        choice = await self._choice(here)
+        found: dict[str, Any] = {
+            "backends": rows if task is None else backend_rows(self.environment, here, task),
+            "default_team": await self._default_row(choice),
+        }
         search = self.search()
-        found["teams"] = [
-            await team_row(file, await self._listed(file), local, self.prices) for file in list_teams(search)
-        ]
+        found["teams"] = await self._team_rows(list_teams(search), here, rows)
         if search.untrusted is not None:
             command = f"massgen-mcp trust {search.untrusted.parent}"
             found["found_not_trusted"] = {"folder": str(search.untrusted), "to_trust": command}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from massgen_mcp.errors import RequestRefused
-from massgen_mcp.journal import Journal, Record, RunLog, RunRow
+from massgen_mcp.journal import Journal, Noted, Record, RunLog, RunRow
 from massgen_mcp.journal.rules import not_found
 from massgen_mcp.runs.ask import Allowance, Ask
 from massgen_mcp.runs.world import ResolvedTeam, Teams
@@ -213,6 +213,11 @@ class UserJournal:
         """Have `spent` count an amount of a run of this user's that is not kept, whatever `user` says."""
         del user
         await self._journal.note_spent(usd, user=self._user, at=at)
+
+    async def noted(self, since: float, *, user: str | None = None) -> Sequence[Noted]:
+        """What was noted of this user's runs, whatever `user` says."""
+        del user
+        return await self._journal.noted(since, user=self._user)
 
     async def activities(self, run_id: str) -> Mapping[str, str]:
         """What each agent of a live run is doing now.

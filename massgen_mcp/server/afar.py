@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from massgen_mcp.clock import Clock
 from massgen_mcp.journal import read_intact
 from massgen_mcp.runs import RunResult, Runs
 from massgen_mcp.runs.lines import Lines
+from massgen_mcp.server.progress import HEARTBEAT, PACE, Send
 
 __all__ = ["wait_afar"]
 
 _LOOK = 0.25
 """Seconds between two looks at the journal."""
-_PACE = 1.0
-_HEARTBEAT = 10.0
 
 
 async def wait_afar(
     runs: Runs,
     run_id: str,
     seconds: float | None,
-    send: Callable[[float, str], Awaitable[None]],
+    send: Send,
     *,
     clock: Clock,
 ) -> RunResult:
@@ -41,7 +38,7 @@ async def wait_afar(
     journal = await runs.journal_of(run_id)
     began = clock.monotonic()
     lines = Lines(redact=runs.secrets.redact)
-    seen, count, spoke, newest = 0, 0, began - _PACE, ""
+    seen, count, spoke, newest = 0, 0, began - PACE, ""
     while True:
         # The state first, so that the records of a run that is over are all read.
         state = (await journal.row(run_id)).state
@@ -50,9 +47,9 @@ async def wait_afar(
             seen = record.seq
             newest = lines.line(record) or newest
         now = clock.monotonic()
-        if now - spoke >= _HEARTBEAT:
+        if now - spoke >= HEARTBEAT:
             newest = newest or lines.heartbeat(clock.now())
-        if newest and now - spoke >= _PACE:
+        if newest and now - spoke >= PACE:
             count, spoke = count + 1, now
             await send(float(count), newest)
             newest = ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -164,8 +164,9 @@ def read_arguments(model: type[_ArgumentsT], given: Mapping[str, Any] | None) ->
     try:
         return model.model_validate(dict(given or {}))
     except ValidationError as error:
-        problems = [_problem(model, detail) for detail in error.errors(include_url=False)]
-        raise RequestRefused(" ".join([*problems, "Nothing was spent."])) from None
+        details = error.errors(include_url=False)
+        problems = [_problem(model, detail) for detail in details]
+        raise RequestRefused(" ".join([*problems, *_known(model, details), "Nothing was spent."])) from None
 
 
 _MEANT: Mapping[str, str] = {
@@ -220,18 +221,34 @@ def _problem(model: type[Arguments], detail: ErrorDetails) -> str:
     found = _shown(detail["input"])
     if kind == "extra_forbidden":
         return _unknown(model, detail)
+    if kind == "string_type" and detail["loc"][0] == "agents":
+        return (
+            f"`{path}` must be a string, not {found}: a model's name. Addresses and keys are the operator's."
+        )
     words = _WORDS.get(kind, "must be valid, not {found}")
     return f"`{path}` {words.format(found=found, **limits)}."
 
 
 def _unknown(model: type[Arguments], detail: ErrorDetails) -> str:
     *parents, name = (str(part) for part in detail["loc"])
-    known = list(Budget.model_fields if parents else model.model_fields)
+    known = _fields(model, nested=bool(parents))
     meant = _MEANT.get(name, "")
     close = [meant] if meant in known else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f" Did you mean `{close[0]}`?" if close else ""
     path = visible(shorten(".".join([*parents, name]), _SHOWN))
-    return f"Unknown argument `{path}`.{hint} Known: {', '.join(known)}."
+    return f"Unknown argument `{path}`.{hint}"
+
+
+def _known(model: type[Arguments], details: Sequence[ErrorDetails]) -> list[str]:
+    """What there is where something is unknown, said once however much is."""
+    unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
+    levels = sorted({len(path) > 1 for path in unknown})
+    names = {False: "Known", True: "In `budget`" if False in levels else "Known"}
+    return [f"{names[nested]}: {', '.join(_fields(model, nested=nested))}." for nested in levels]
+
+
+def _fields(model: type[Arguments], *, nested: bool) -> list[str]:
+    return list(Budget.model_fields if nested else model.model_fields)
 
 
 def _shown(value: Any) -> str:

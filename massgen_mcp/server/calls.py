@@ -35,6 +35,7 @@ from massgen_mcp.server.service import Service
 
 __all__ = ["begin_ask", "call_tool", "refused", "reply_of_ask"]
 
+_ENDS = (".", "!", "?")
 _ArgumentsT = TypeVar("_ArgumentsT", bound=Arguments)
 
 
@@ -109,11 +110,9 @@ async def call_tool(
 
 def refused(ctx: ServerRequestContext[Service, Any], error: MassgenError) -> types.CallToolResult:
     """A call that can't be served, in words."""
-    words = str(error)
-    if isinstance(error, RunNotFound):
-        words += " Call get_run without arguments for the latest runs."
-    elif isinstance(error, ConfigError | RequestRefused) and "spent" not in words:
-        words += " Nothing was spent."
+    words = str(error).rstrip()
+    if isinstance(error, ConfigError | RequestRefused | RunNotFound) and "spent" not in words:
+        words += " Nothing was spent." if words.endswith(_ENDS) else ". Nothing was spent."
     return refusal(words, ctx.lifespan_context.secrets)
 
 

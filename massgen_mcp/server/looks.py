@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ _ROWS = 20
 _HEADLINE = 100
 _CHANGES = "changes/"
 """Before the path of a file of the project, for its diff."""
+_MOMENT = re.compile(r"\d{1,12}\.\d{1,12}")
+"""The cursor of a list of runs: when the last one of a page began."""
 _PICTURES, _MOST_OF_A_PICTURE = 3, 1024 * 1024
 """Of what a run made, as pictures in its reply."""
 
@@ -56,20 +59,37 @@ async def latest_runs(runs: Runs, given: GetRun) -> types.CallToolResult:
     Raises:
         RequestRefused: more was asked for than rows, or the cursor is not one of ours.
     """
-    if given.detail not in (None, "summary"):
+    wanted = {
+        "detail": given.detail not in (None, "summary"),
+        "path": given.path is not None,
+        "wait_seconds": bool(given.wait_seconds),
+    }
+    if names := [f"`{name}`" for name, is_wanted in wanted.items() if is_wanted]:
         raise RequestRefused(
-            "`detail` needs `run_id`. Call get_run without arguments for the latest runs. Nothing was spent."
+            f"{' and '.join(names)} needs `run_id`. Call get_run without arguments for the latest runs. "
+            "Nothing was spent."
         )
     rows = await runs.rows(limit=_ROWS, before=_before(given.cursor))
     data: dict[str, Any] = {"runs": [_row(row) for row in rows]}
     if len(rows) == _ROWS:
         data["cursor"] = repr(rows[-1].started)
-    text = "\n".join(_line(row) for row in data["runs"]) or "There are no runs yet. ask_team makes one."
+    none = (
+        "There are no runs yet. ask_team makes one." if given.cursor is None else "There are no older runs."
+    )
+    text = "\n".join(_line(row) for row in data["runs"]) or none
     return data_reply(data, text, runs.secrets)
 
 
 async def look(runs: Runs, result: RunResult, given: GetRun) -> types.CallToolResult:
-    """One run, in the detail asked for."""
+    """One run, in the detail asked for.
+
+    Raises:
+        RequestRefused: `path` or `cursor` beside a detail that has no such thing, or a wrong cursor.
+    """
+    if given.path is not None and given.detail not in (None, "files"):
+        raise RequestRefused(f'`path` goes with detail="files", not with "{given.detail}".')
+    if given.cursor is not None and given.path is None and given.detail in (None, "summary", "votes"):
+        raise RequestRefused("`cursor` goes with the detail answers, files or transcript. Leave it out.")
     match given.detail:
         case "answers":
             summary = await summary_of(runs, result.run_id)
@@ -126,8 +146,13 @@ async def _votes(runs: Runs, result: RunResult) -> types.CallToolResult:
         f"- {vote['voter']} chose {vote['chose']}" + (f": {vote['reason']}" if vote.get("reason") else "")
         for vote in data["ballot"]
     ]
-    text = "\n".join([*(lines or ["No vote was cast."]), "", "---", footer(result)])
+    none = "No vote was cast yet." if _goes_on(result) else "No vote was cast."
+    text = "\n".join([*(lines or [none]), "", "---", footer(result)])
     return data_reply(data, text, runs.secrets)
+
+
+def _goes_on(result: RunResult) -> bool:
+    return result.status == "running"
 
 
 def _files(runs: Runs, result: RunResult, cursor: str | None) -> types.CallToolResult:
@@ -135,6 +160,8 @@ def _files(runs: Runs, result: RunResult, cursor: str | None) -> types.CallToolR
     rows = [(key, row) for key in ("files", "changes") for row in public.get(key, ())]
     found, following = page([Entry({"in": key, **row}, "") for key, row in rows], cursor)
     data: dict[str, Any] = {"run_id": result.run_id, "status": result.status}
+    if not rows:
+        data["files"] = []
     for row in found:
         kind = row.pop("in")
         data.setdefault(kind, []).append({key: value for key, value in row.items() if key != "text"})
@@ -150,14 +177,15 @@ def _files(runs: Runs, result: RunResult, cursor: str | None) -> types.CallToolR
         "\n".join(["Changed in the project:", *changed]) if changed else "",
     ]
     call = f'get_run(run_id="{result.run_id}", detail="files", path=...)'
-    text = "\n\n".join(part for part in parts if part) or "The run made no files."
+    none = "The run has made no files yet." if _goes_on(result) else "The run made no files."
+    text = "\n\n".join(part for part in parts if part) or none
     if made or changed:
         text += f"\n\nOne of these, a diff of what was changed: {call}"
     if following is not None:
         more = f'get_run(run_id="{result.run_id}", detail="files", cursor="{following}")'
         data |= {"cursor": following, "next": more}
         text += f"\n\nThere are more: {more}"
-    return data_reply(data, text, runs.secrets)
+    return data_reply(data, f"{text}\n\n---\n{footer(result)}", runs.secrets)
 
 
 async def _file(runs: Runs, result: RunResult, path: str, cursor: str | None) -> types.CallToolResult:
@@ -208,17 +236,21 @@ def _paged(
         call = f'get_run(run_id="{result.run_id}", detail="{name}", cursor="{following}")'
         data |= {"cursor": following, "next": call}
         more = f"\n\nThere is more: {call}"
-    text = f"{markdown(found) or 'Nothing yet.'}{more}\n\n---\n{footer(result)}"
+    nothing = (
+        "Nothing more." if cursor is not None else "Nothing yet." if _goes_on(result) else "There are none."
+    )
+    text = f"{markdown(found) or nothing}{more}\n\n---\n{footer(result)}"
     return data_reply(data, text, runs.secrets)
 
 
 def _before(cursor: str | None) -> float | None:
-    try:
-        return None if cursor is None else float(cursor)
-    except ValueError:
+    if cursor is None:
+        return None
+    if not _MOMENT.fullmatch(cursor):
         raise RequestRefused(
             "`cursor` is not one of this list. Leave it out for the first page. Nothing was spent."
-        ) from None
+        )
+    return float(cursor)
 
 
 def _row(row: RunRow) -> dict[str, Any]:

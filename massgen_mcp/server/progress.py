@@ -18,15 +18,17 @@ from massgen_mcp.runs import RunHandle, RunResult
 from massgen_mcp.runs.lines import Lines
 from massgen_mcp.team import Listener
 
-__all__ = ["Send", "wait_reporting"]
+__all__ = ["HEARTBEAT", "PACE", "Send", "wait_reporting"]
 
 _logger = logging.getLogger(__name__)
 
 Send = Callable[[float, str], Awaitable[None]]
 """Sends one message: a number that grows, and the line."""
 
-_PACE = 1.0
-_HEARTBEAT = 10.0
+PACE = 1.0
+"""Seconds between two messages at least."""
+HEARTBEAT = 10.0
+"""Seconds after which something is said in any case."""
 
 
 async def wait_reporting(
@@ -95,10 +97,10 @@ class _Reporter:
         """Say where the run is when there was nothing to say for a while."""
         while True:
             silent = self._clock.monotonic() - self._spoke
-            if silent >= _HEARTBEAT:
+            if silent >= HEARTBEAT:
                 self._say(self._lines.heartbeat(self._clock.now(), queued=self._handle.queued))
                 silent = 0.0
-            await self._clock.sleep(_HEARTBEAT - silent)
+            await self._clock.sleep(HEARTBEAT - silent)
 
     async def speak(self) -> None:
         """Send the newest line, then keep the pace."""
@@ -108,7 +110,7 @@ class _Reporter:
             self._count += 1
             self._spoke = self._clock.monotonic()
             await self._send(float(self._count), self._newest)
-            await self._clock.sleep(_PACE)
+            await self._clock.sleep(PACE)
 
     def _say(self, line: str | None) -> None:
         if line is not None:

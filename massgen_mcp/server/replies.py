@@ -16,10 +16,12 @@ from massgen_mcp.runs import RunResult
 from massgen_mcp.runs.lines import RULES, duration, money
 from massgen_mcp.runs.result import Detail
 from massgen_mcp.secrets import Secrets
-from massgen_mcp.text import visible
+from massgen_mcp.text import shorten, visible
 
 __all__ = ["data_reply", "footer", "refusal", "run_reply", "shown", "text_of_run"]
 
+_WHY = 300
+"""Characters of why a result is not whole, in the line below the answer; the structured part has all."""
 _ROOM = 400
 """Characters of JSON for files, and as many for changes, in a reply about a run; all are to be had."""
 
@@ -98,7 +100,10 @@ def text_of_run(result: RunResult) -> str:
 
 
 def footer(result: RunResult) -> str:
-    """`completed · gemini's answer (by vote) · $0.03 · 21 s · run 20261122-0241-k7f3qx`."""
+    """`completed · gemini's answer (by vote) · $0.03 · 21 s · run 20261122-0241-k7f3qx`.
+
+    Where not all went well, why it did not, in the same line: there are hosts that show only this.
+    """
     rule = RULES.get(result.agreement.rule, "") if result.agreement else ""
     parts = [
         f"{result.status}: {result.phase} {result.done}" if result.phase else result.status,
@@ -106,8 +111,15 @@ def footer(result: RunResult) -> str:
         money(result.usage.cost_usd),
         duration(result.seconds),
         f"run {result.run_id}",
+        _why_not_whole(result),
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _why_not_whole(result: RunResult) -> str:
+    if result.status not in {"partial", "cancelled"} or not result.answer:
+        return ""
+    return shorten(" ".join(" ".join(result.warnings).split()), _WHY)
 
 
 def _shown_value(value: Any) -> Any:

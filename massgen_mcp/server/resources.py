@@ -113,7 +113,7 @@ async def _answer(runs: Runs, run_id: str, label: str) -> str:
         if label in {answer.label, answer.id, answer.agent}:
             return answer.content
     known = [answer.label for answer in summary.answers] + (["final"] if summary.answer else [])
-    raise RequestRefused(f"Run {run_id} has no answer {label!r}. It has: {', '.join(known) or 'none yet'}.")
+    raise RequestRefused(f"Run {run_id} has no answer {label!r}. It has: {', '.join(known) or 'none'}.")
 
 
 def _strategies() -> str:

@@ -86,7 +86,8 @@ def _replied(body: Mapping[str, Any]) -> str:
 
 
 def _failed(body: Mapping[str, Any]) -> str:
-    return f"{body.get('kind', '')}: {body.get('error', '')} ({body.get('attempts', 1)} attempts)"
+    count = body.get("attempts", 1)
+    return f"{body.get('kind', '')}: {body.get('error', '')} ({count} attempt{'' if count == 1 else 's'})"
 
 
 def _tool_started(body: Mapping[str, Any]) -> str:
@@ -113,7 +114,8 @@ def _notice(body: Mapping[str, Any]) -> str:
 def _finished(body: Mapping[str, Any]) -> str:
     winner = f", {body['winner']}'s answer" if body.get("winner") else ""
     rule = f" ({body['rule']})" if body.get("rule") else ""
-    return f"{body.get('status', '')}, stopped by: {body.get('stopped_by', '')}{winner}{rule}"
+    stopped = f", stopped by: {body['stopped_by']}" if body.get("stopped_by") else ""
+    return f"{body.get('status', '')}{stopped}{winner}{rule}"
 
 
 _TEXTS: Mapping[Kind, Callable[[Mapping[str, Any]], str]] = {

@@ -27,7 +27,7 @@ __all__ = [
     "vote_text",
 ]
 
-PROMPTS_VERSION = 1
+PROMPTS_VERSION = 2
 """Journalled with each run: a changed prompt can't be replayed against old replies."""
 
 _SYSTEM = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import assert_never, cast
 
 import anyio
@@ -29,8 +30,6 @@ from massgen_mcp.engine import (
     Member,
     Notify,
     Outcome,
-    RoundDeadline,
-    RunDeadline,
     StartTurn,
     StopTurn,
     Strategy,
@@ -43,17 +42,17 @@ from massgen_mcp.journal.records import Record
 from massgen_mcp.team.briefs import Matter
 from massgen_mcp.team.budget import Budget
 from massgen_mcp.team.calls import Caller
+from massgen_mcp.team.deadlines import Deadlines, in_time
 from massgen_mcp.team.inbox import Inbox
 from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.minutes import Minutes
-from massgen_mcp.team.reading import seconds_used
+from massgen_mcp.team.reading import PastEvent, seconds_used
 from massgen_mcp.team.recall import account
 from massgen_mcp.team.replay import Past, PastTurn
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.shares import TurnBudgets
 from massgen_mcp.team.spec import Made, Ports, TeamSpec, Workshop
 from massgen_mcp.team.turn import TurnInMotion
-from massgen_mcp.team.turn_time import in_time
 from massgen_mcp.telemetry import turn_span
 from massgen_mcp.text import new_tag
 from massgen_mcp.usage import Usage
@@ -162,10 +161,13 @@ class TeamRun:
 
     async def _drive(self, workshop: Workshop) -> Ended:
         ended: Ended | None = None
+        deadlines = Deadlines(self.spec.limits, self._ports.clock, self._began, self._tell)
+        closed = AnsweringClosed.__name__ in self._past.notices
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._keep_time)
+            tasks.start_soon(partial(deadlines.of_run, closed=closed))
             tasks.start_soon(self._watch)
-            ended = Ended(outcome=await self._pump(tasks, workshop), board=self.board, seconds=self.seconds)
+            outcome = await self._pump(tasks, workshop, deadlines)
+            ended = Ended(outcome=outcome, board=self.board, seconds=self.seconds)
             tasks.cancel_scope.cancel()
         if ended is None:
             raise AssertionError
@@ -179,7 +181,7 @@ class TeamRun:
             return answer.snapshot if answer else None
         return self.board.answer(self.board.chosen).snapshot if self.board.chosen else None
 
-    async def _pump(self, tasks: TaskGroup, workshop: Workshop) -> Outcome:
+    async def _pump(self, tasks: TaskGroup, workshop: Workshop, deadlines: Deadlines) -> Outcome:
         step = self._strategy.start(self.board)
         while True:
             rounds = self.board.round
@@ -197,7 +199,7 @@ class TeamRun:
                     case _:
                         assert_never(command)
             if self.board.round > rounds:
-                tasks.start_soon(self._end_round, self.board.round)
+                tasks.start_soon(deadlines.of_round, self.board.round)
             event = await self._next(tasks)
             step = self._strategy.receive(self.board, event)
             if isinstance(event, AnsweringClosed | BudgetStopped):
@@ -224,15 +226,19 @@ class TeamRun:
     async def _next(self, tasks: TaskGroup) -> Event:
         """What the engine is told next: what it was told before, then what happens now."""
         item = await self._past.next_event()
-        if item is None:
-            await self._past.over()
+        return await self._live(tasks) if item is None else await self._repeated(item)
+
+    async def _live(self, tasks: TaskGroup) -> Event:
+        await self._past.over()
+        event = await self._inbox.receive()
+        while isinstance(event, VoteCast) and self._take_back(event, tasks):
             event = await self._inbox.receive()
-            while isinstance(event, VoteCast) and self._take_back(event, tasks):
-                event = await self._inbox.receive()
-            event = await self._minutes.event(event, self.board)
-            if isinstance(event, AnswerGiven | VoteCast):
-                self._take(event)
-            return event
+        event = await self._minutes.event(event, self.board)
+        if isinstance(event, AnswerGiven | VoteCast):
+            self._take(event)
+        return event
+
+    async def _repeated(self, item: PastEvent) -> Event:
         event = item.event
         if isinstance(event, AnswerGiven | VoteCast):
             if not item.whole:
@@ -329,21 +335,7 @@ class TeamRun:
         if seat.state == "working":
             seat.state = "answered" if self.board.latest(agent) else "stopped"
 
-    # Time.
-
-    async def _keep_time(self) -> None:
-        limits, clock = self.spec.limits, self._ports.clock
-        if AnsweringClosed.__name__ not in self._past.notices:
-            await clock.sleep(max(0.0, self._began + limits.answering_seconds - clock.monotonic()))
-            self._tell(AnsweringClosed())
-        await clock.sleep(max(0.0, self._began + limits.seconds - clock.monotonic()))
-        self._tell(RunDeadline())
-
-    async def _end_round(self, number: int) -> None:
-        seconds = self.spec.limits.round(number)
-        if seconds is not None:
-            await self._ports.clock.sleep(seconds)
-            self._tell(RoundDeadline(round=number))
+    # Beside the turns.
 
     async def _watch(self) -> None:
         """Show other processes what goes on, and listen to their wish to stop."""

@@ -14,7 +14,7 @@ from massgen_mcp.team.replay import NothingKnown
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.workflow import WORKFLOW_TOOLS
 from massgen_mcp.telemetry import tool_span
-from massgen_mcp.text import shorten
+from massgen_mcp.text import fence, shorten
 from massgen_mcp.usage import Usage
 
 __all__ = ["MAX_TOOL_CALLS", "ToolUse"]
@@ -30,11 +30,12 @@ _NUDGE, _STOP = 5, 8
 class ToolUse:
     """How an agent uses its tools in one turn."""
 
-    def __init__(self, seat: Seat, turn: int, *, log: EventLog, caller: Caller) -> None:
+    def __init__(self, seat: Seat, turn: int, *, log: EventLog, caller: Caller, tag: str) -> None:
         self._seat = seat
         self._turn = turn
         self._log = log
         self._caller = caller
+        self._tag = tag
         self._inside = seat.spec.info.kind == "runtime"
         self.last = 0
         """The number of the newest call."""
@@ -61,6 +62,8 @@ class ToolUse:
     async def run(self, call: ToolCall) -> ToolResult:
         """Run one call. Failures are results with `is_error`.
 
+        What a tool says is fenced by the run's tag, so that it can't pass for our own words behind it.
+
         Raises:
             BudgetSpent: the run has used more than it may; nothing was called.
         """
@@ -74,10 +77,10 @@ class ToolUse:
             words = f"There is no tool named {shorten(call.name, 100)!r}. The tools are: {names}."
             return ToolResult(call_id=call.id, content=words, is_error=True)
         result = await self._known(call) or await self._made(call)
+        content = fence(result.content, self._tag) if result.content else ""
         if count >= _NUDGE:
-            words = f"You have made this very call {count} times; its result won't change."
-            return replace(result, content=f"{result.content}\n\n{words}")
-        return result
+            content += f"\n\nYou have made this very call {count} times; its result won't change."
+        return replace(result, content=content)
 
     async def _made(self, call: ToolCall) -> ToolResult:
         """Run the call now. Raises `BudgetSpent`."""

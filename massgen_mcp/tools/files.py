@@ -17,6 +17,7 @@ from massgen_mcp.tools.file_specs import CHANGING, FILE_SPECS, FILE_TOOLS_GUIDAN
 from massgen_mcp.workspace import comparing, finding, moving, reading, writing
 from massgen_mcp.workspace.areas import Areas
 from massgen_mcp.workspace.beneath import PathRefused
+from massgen_mcp.workspace.quota import Quota
 
 __all__ = ["FileTools"]
 
@@ -26,6 +27,12 @@ _QUICK_SIZE, _QUICK_FOLDER = 1024 * 1024, 64 * 1024
 _MAX_TEXT = 40_000
 _MAX_ROWS = 1000
 _THREADS = 2
+_BLOCK = 20 * 1024
+"""As which a file is counted at least: by it, there are too many files when there are too many bytes."""
+_UTF8 = 4
+"""Bytes that a character may take."""
+_OFTEN = 64
+"""A workspace is measured again after one part in so many of what it may hold."""
 
 
 class FileTools:
@@ -33,10 +40,14 @@ class FileTools:
 
     Args:
         areas: what it sees; its owner begins turns and closes it.
+        quota: what the workspace may hold. While it holds more, files can be read and deleted alone.
     """
 
-    def __init__(self, areas: Areas) -> None:
+    def __init__(self, areas: Areas, *, quota: Quota | None = None) -> None:
         self._areas = areas
+        self._quota = quota or Quota()
+        self._unmeasured = self._quota.size
+        """Bytes that may have come since the workspace was measured; at first it never was."""
         self._specs = {spec.name: spec for spec in FILE_SPECS}
         # Changes are made one after the other, so that parallel edits of a file don't lose each other.
         self._changing = anyio.Lock()
@@ -71,6 +82,8 @@ class FileTools:
             arguments = checked_arguments(spec, call)
             if call.name in CHANGING:
                 async with self._changing:
+                    if call.name != "delete_file":
+                        await self._check_room(self._most(call.name, arguments))
                     text = await self._run(call.name, arguments)
             else:
                 text = await self._run(call.name, arguments)
@@ -79,6 +92,27 @@ class FileTools:
         except OSError as error:  # of the disk, in the middle of something
             return _failed(call, f"{call.name} failed: {error.strerror or error}.")
         return ToolResult(call_id=call.id, content=text)
+
+    async def _check_room(self, size: int) -> None:
+        """Refuse to add to a workspace that holds too much; it is measured as often as that could matter."""
+        if self._unmeasured + size > self._quota.size // _OFTEN:
+            excess = await anyio.to_thread.run_sync(self._quota.excess, self._areas.workspace.host)
+            if excess:
+                raise PathRefused(f"The workspace holds {excess}. Delete some before you add more.", "size")
+            self._unmeasured = 0
+        self._unmeasured += size
+
+    def _most(self, name: str, arguments: dict[str, Any]) -> int:
+        """The most bytes that a call can add."""
+        match name:
+            case "write_file":
+                return _BLOCK + _UTF8 * len(arguments["content"])
+            case "create_directory":
+                return _BLOCK
+            case "edit_file":
+                return writing.MAX_FILE
+            case _:
+                return self._quota.size
 
     async def _run(self, name: str, arguments: dict[str, Any]) -> str:
         operation = _OPERATIONS[name]

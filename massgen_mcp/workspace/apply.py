@@ -70,12 +70,15 @@ def keep_baseline(before: Baseline, areas: Areas, kept: KeptFolder, label: str) 
         "guarded": [os.fspath(path) for path in before.guarded],
         "late": before.late,
         "folders": _folders(areas),
+        "absent": [os.fspath(path) for path in areas.absent],
     }
     kept.write(_named_for(label), json.dumps(value).encode())
 
 
 def load_baseline(areas: Areas, snapshots: Snapshots, kept: KeptFolder, label: str) -> Baseline | None:
     """The baseline that was kept for that agent; None where there is none.
+
+    What a sandbox left in the project when its turn was cut short is cleared away.
 
     Raises:
         PathRefused: it is damaged, or of other folders than these.
@@ -88,6 +91,7 @@ def load_baseline(areas: Areas, snapshots: Snapshots, kept: KeptFolder, label: s
         raise PathRefused("another version of this program kept what was there.", "text")
     if value["folders"] != _folders(areas):
         raise PathRefused("the team file shows other folders of the project than before.", "missing")
+    areas.clear_away(map(Path, value.get("absent", ())))
     found = tuple((str(prefix), str(snapshot)) for prefix, snapshot in value["snapshots"])
     for _, snapshot in found:
         snapshots.get(snapshot)

@@ -90,6 +90,8 @@ class Areas:
         self.presents = False
         self.keys: tuple[Path, ...] = ()
         """What keeps keys in the project, once it was looked for."""
+        self.absent: tuple[Path, ...] = ()
+        """What is protected, but not there: programs must not make it in this turn."""
         with contextlib.ExitStack() as undo:
             undo.push(self._held)
             self.workspace = self._area("", workspace, self._open(workspace))
@@ -143,7 +145,22 @@ class Areas:
             words = f"{ANSWERS}/ shows the work behind the answers; it can't be changed. Copy what you need."
             fresh[label] = self._area(f"{ANSWERS}/{label}", path, self._open(path, linked=True), words)
         self._shown = fresh
+        if not presents:
+            self.clear_away(self.absent)
+            self.absent = ()
+        elif not self.presents:
+            # Only now: what stands in for it must stay while a command of this turn may still run.
+            writable = [area for area in self._project if not area.refusal]
+            self.absent = tuple(dict.fromkeys(path for area in writable for path in area.guard.absent()))
         self.presents = presents
+
+    def clear_away(self, absent: Iterable[Path]) -> None:
+        """Remove the empty folders that a sandbox has left in the place of what was not to be made."""
+        for area, path in itertools.product(self._project, absent):
+            with contextlib.suppress(OSError, ValueError):
+                *above, name = path.relative_to(area.host).parts
+                with area.root.in_folder(above) as folder:
+                    os.rmdir(name, dir_fd=folder)
 
     def look_for_keys(self) -> None:
         """Find what keeps keys in the project, so that programs don't see it either; slow in a large one."""
@@ -268,6 +285,7 @@ class Areas:
         writable = [area for area in self._project if self.presents and not area.refusal]
         read_only = [area for area in self._project if area not in writable]
         protected = [path for area in writable for path in area.guard.paths if path.exists()]
+        protected = [path for path in protected if not {path, *path.parents} & {*self.absent}]
         return Confinement(
             cwd=self.workspace.host,
             write=(self.workspace.host, *(Place(area, _own(area)).host for area in writable)),
@@ -278,11 +296,13 @@ class Areas:
                 *guarded,
             ),
             hide=self.keys,
+            absent=self.absent,
         )
 
     def close(self) -> None:
         """Let go of all folders."""
         self._shown = {}
+        self.clear_away(self.absent)
         self._held.close()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from massgen_mcp.workspace.confinement import Confinement, ProcessLimits
 from massgen_mcp.workspace.landlock import scoped
 from massgen_mcp.workspace.mounts import mounts
-from massgen_mcp.workspace.root import RootLimits
+from massgen_mcp.workspace.root import JOIN, RootLimits
 from massgen_mcp.workspace.seccomp import filter_file
 from massgen_mcp.workspace.system import ETC, LINKED, PACKAGES
 
@@ -44,10 +44,11 @@ for who in 5 6; do
     case ${state##*") "} in [ZX]*) exit 137 ;; esac
 done
 exec 5<&- 6<&-
-exec "$@\""""
+"""
 """Bubblewrap binds itself to its parent, and the sandbox's first process to itself, once they run: an end
 before that goes unnoticed. So the command waits until the first process waits for it, then looks for us and
 for bubblewrap: a process file that was opened in time can't be read when its process is gone."""
+_RUN = 'exec "$@"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,8 @@ class Bubblewrap:
     def command(self, argv: Sequence[str], confinement: Confinement) -> tuple[str, ...]:
         """The command line that runs `argv` so confined."""
         user, group = _identity(confinement)
+        processes = confinement.limits.processes
+        join = JOIN if self.root is not None and self.root.grouped(processes) else ""
         whole = (
             "/bin/sh",
             "-c",
@@ -75,13 +78,13 @@ class Bubblewrap:
             str(os.getpid()),
             self.program,
             *_options(confinement),
-            *("--", "/bin/sh", "-c", _INNER, "massgen-sandbox"),
+            *("--", "/bin/sh", "-c", _INNER + join + _RUN, "massgen-sandbox"),
             *_limits(self.prlimit, confinement.limits),
             *argv,
         )
-        if confinement.network and self.scopes:
-            whole = scoped(whole)
-        return whole if self.root is None else self.root.held(whole, confinement.limits.processes)
+        if self.root is not None:
+            whole = self.root.held(whole, processes)
+        return scoped(whole) if confinement.network and self.scopes else whole
 
 
 def _identity(confinement: Confinement) -> tuple[int, int]:
@@ -138,8 +141,8 @@ def _options(confinement: Confinement) -> Iterator[str]:
     yield from _home(confinement)
     for mount in mounts(confinement):
         yield from ("--bind" if mount.writable else "--ro-bind", str(mount.path), str(mount.path))
-    for path in confinement.hide:
-        if path.is_dir():
+    for path in (*confinement.hide, *confinement.absent):
+        if path.is_dir() or path in confinement.absent:
             yield from ("--size", "4096", "--perms", "0555", "--tmpfs", str(path), "--remount-ro", str(path))
         elif path.exists():
             yield from ("--ro-bind", "/dev/null", str(path))

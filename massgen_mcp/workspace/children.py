@@ -21,6 +21,9 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 __all__ = ["Child", "ChildLost", "launch", "own_environment"]
 
 _STDERR_BYTES = 64 * 1024
+_AT_ONCE = 16
+"""Pieces of stderr that are read before anything else has its turn."""
+_PAUSE = 0.01
 _REAPED = 1.0
 """Seconds until a killed child is known to be gone."""
 _INHERITED = (
@@ -153,8 +156,10 @@ class _Errors:
         self._kept = b""
 
     def drain(self) -> bool:
-        """Take what there is; whether more may come."""
-        while self._descriptor is not None:
+        """Take what there is, up to a limit; whether more may come."""
+        for _ in range(_AT_ONCE):
+            if self._descriptor is None:
+                return False
             try:
                 data = os.read(self._descriptor, _STDERR_BYTES)
             except BlockingIOError:
@@ -162,13 +167,15 @@ class _Errors:
             if not data:
                 return False
             self._kept = (self._kept + data)[-_STDERR_BYTES:]
-        return False
+        return True
 
     async def watch(self) -> None:
         while self._descriptor is not None:
             await anyio.wait_readable(self._descriptor)
             if not self.drain():
                 return
+            # Who never stops writing is to wait, and not we.
+            await anyio.sleep(_PAUSE)
 
     def last_words(self, count: int, characters: int) -> str:
         self.drain()

@@ -34,6 +34,8 @@ class Confinement:
     """Seen, read-only; also below a writable folder, where it protects."""
     hide: tuple[Path, ...] = ()
     """Below what is seen, and kept from it: what keeps keys."""
+    absent: tuple[Path, ...] = ()
+    """Below a writable folder, not there, and not to be made; at some levels an empty folder stands in."""
     home: Path | None = None
     """Its HOME, writable; None gives an empty private one that is gone afterwards."""
     network: bool = False

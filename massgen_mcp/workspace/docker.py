@@ -143,9 +143,9 @@ def _mounts(confinement: Confinement) -> Iterator[str]:
 
 
 def _hidden(confinement: Confinement) -> Iterator[str]:
-    for path in confinement.hide:
+    for path in (*confinement.hide, *confinement.absent):
         place = _field(str(path), "dst")
-        if path.is_dir():
+        if path.is_dir() or path in confinement.absent:
             yield from ("--mount", f"type=tmpfs,{place},tmpfs-size=4096,tmpfs-mode=0555")
         elif path.exists():
             yield from ("--mount", f"type=bind,src=/dev/null,{place},readonly")

@@ -304,10 +304,22 @@ def _watch(child: int, most: int | None) -> int:
             return 128 + number.si_signo
         for pid, code in _reap():
             if pid == child:
+                _tell_left()
                 return code if code >= 0 else 128 - code
         if most and sum(1 for _ in _descendants()) > most:
             sys.stderr.write(f"massgen-mcp: {TOO_MANY} ({most})\n")
             return 128 + signal.SIGKILL
+
+
+def _tell_left() -> None:
+    """Say how many processes the command leaves behind, which end with it."""
+    left = 0
+    for pid in _descendants():
+        with contextlib.suppress(OSError, IndexError):
+            left += _status(pid)[0] != b"Z"
+    if left:
+        sys.stderr.write(f"[{left} processes in the background ended with the command]\n")
+        sys.stderr.flush()
 
 
 def _folders(wanted: dict[str, Any]) -> str:

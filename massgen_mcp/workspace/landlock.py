@@ -75,6 +75,7 @@ class Landlock:
         protected = [
             str(mount.path) for mount in wanted if not mount.writable and {*mount.path.parents} & {*writable}
         ]
+        protected += map(str, confinement.absent)
         hidden = [str(path) for path in confinement.hide]
         limits = confinement.limits
         spec: dict[str, object] = {

@@ -24,16 +24,17 @@ class Mount:
 def mounts(confinement: Confinement) -> tuple[Mount, ...]:
     """Every path to be seen, outer before inner; of a path named twice, what protects it.
 
-    A read-only path below a writable folder could be moved away with a folder between them. So those are
-    mounts too: a mount can't be renamed.
+    A path below a writable folder that is read-only, or must not be made, could be got at by moving a folder
+    between them away. So those are mounts too: a mount can't be renamed.
     """
     writable = {_checked(path) for path in (*confinement.write, *filter(None, (confinement.home,)))}
     named = {_checked(path) for path in confinement.read}
     readable = {path for path in named if not _shown(path) or _around(path, writable)}
-    pins = {pin for path in readable for pin in _between(path, writable)}
+    absent = {_checked(path) for path in confinement.absent}
+    pins = {pin for path in (*readable, *absent) for pin in _between(path, writable)}
     found = {path: Mount(path, writable=True) for path in (*writable, *pins)}
     found.update({path: Mount(path, writable=False) for path in readable})
-    for path in found:
+    for path in (*found, *absent):
         _refuse_links(path, writable)
     return tuple(sorted(found.values(), key=lambda mount: (len(mount.path.parts), str(mount.path))))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,13 @@ class Protection:
             if identity is not None:
                 ids.add(identity)
         return cls(paths=tuple(paths), names=tuple(names), ids=frozenset(ids))
+
+    def absent(self) -> Iterator[Path]:
+        """Of each protected path that is not there, the first part that isn't: nothing is made below it."""
+        for path in self.paths:
+            missing = [part for part in (path, *path.parents) if not os.path.lexists(part)]
+            if missing and not {*missing[-1].parents} & {*self.paths} and _makes(missing[-1].parent):
+                yield missing[-1]
 
     def check(self, parts: Sequence[str], shown: str, *, tree: bool = False) -> None:
         """Refuse a change at that path; with `tree` also one of everything below it.
@@ -96,6 +103,11 @@ class Protection:
         """
         if _id(found) in self.ids:
             raise PathRefused(f"{shown} is protected by the operator.", "read_only")
+
+
+def _makes(folder: Path) -> bool:
+    """Whether this user can make something in a folder, or see to it that it can."""
+    return os.access(folder, os.W_OK) or folder.stat().st_uid == os.geteuid()
 
 
 def _id(found: os.stat_result) -> tuple[int, int]:

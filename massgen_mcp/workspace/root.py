@@ -5,32 +5,36 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from massgen_mcp.workspace.landlock import counted
 
-__all__ = ["RootLimits", "pids_folder", "unshares"]
+__all__ = ["JOIN", "RootLimits", "pids_folder", "unshares"]
 
 _SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
 _OWN = 4
 """Processes of the launcher itself."""
+_FRESH = 20.0
+"""Seconds in which a control group may be empty because its command is still being started."""
 _FAILED = 125
 
-_COUNTED = f"""tries=0
-until [ -d "$1" ] || PATH={_SYSTEM_PATH} mkdir "$1" 2>/dev/null
-      echo "$2" 2>/dev/null >"$1/pids.max" && echo $$ 2>/dev/null >"$1/cgroup.procs"; do
-    tries=$((tries + 1))
-    [ $tries -lt 20 ] || {{ echo "no process limit: $1 can't be used" >&2; exit {_FAILED}; }}
-done
+_GROUP = f"""exec 4>"$group/cgroup.procs" || exit {_FAILED}
+echo 0 >&4 2>/dev/null &
 """
-"""Into a control group of its own. It is made anew where another command cleared it away meanwhile."""
+"""Opens the control group for the command, which joins it last of all. The kernel takes some 10 ms to let one
+process change its group, and lets others follow at once: so one goes ahead while the sandbox is built."""
+JOIN = f"""echo 0 >&4 || exit {_FAILED}
+exec 4>&-
+"""
+"""Puts the shell that runs it, and what it becomes, into the control group."""
 _DEVICES = f"""PATH={_SYSTEM_PATH} mount --rbind -o ro,nosuid,noexec /dev /dev || exit {_FAILED}
 """
 """Root owns the devices, so it could take them from everybody by changing their modes."""
-_RUN = 'shift 2; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,24 +46,34 @@ class RootLimits:
     pids: Path | None
     """The folder for control groups; None has a process of ours count."""
 
-    def held(self, command: Sequence[str], processes: int | None) -> tuple[str, ...]:
-        """The command with a limit on its processes, and read-only devices."""
-        by_group = processes is not None and self.pids is not None
-        script = (_COUNTED if by_group else "") + _DEVICES + _RUN
-        most = str((processes or 0) + _OWN)
-        group = str(_new_group(self.pids)) if by_group and self.pids else ""
-        whole = (*self.unshare, "/bin/sh", "-c", script, "massgen-root", group, most, *command)
-        return whole if by_group or processes is None else counted(whole, processes + _OWN)
+    def grouped(self, processes: int | None) -> bool:
+        """Whether the command has to `JOIN` a control group, which limits it to so many processes."""
+        return processes is not None and self.pids is not None
+
+    def held(self, shell: Sequence[str], processes: int | None) -> tuple[str, ...]:
+        """The command line of a shell (`sh -c SCRIPT ...`) with this limit and read-only devices.
+
+        Raises:
+            OSError: no control group can be made.
+        """
+        program, option, script, *arguments = shell
+        before = _DEVICES
+        if processes is not None and self.pids is not None:
+            group = _new_group(self.pids, processes + _OWN)
+            before = f"group={shlex.quote(str(group))}\n{_GROUP}{_DEVICES}"
+        whole = (*self.unshare, program, option, before + script, *arguments)
+        return whole if self.grouped(processes) or processes is None else counted(whole, processes + _OWN)
 
 
-def _new_group(parent: Path) -> Path:
-    """A control group. Those that have become empty go: nobody else is there to remove them."""
-    for old in parent.glob("of-*"):
+def _new_group(parent: Path, most: int) -> Path:
+    """A control group for so many processes. Those that are done with go: nobody else is there to do it."""
+    for old in parent.glob("*-*-*"):
         with contextlib.suppress(OSError):
-            old.rmdir()
-    group = parent / f"of-{os.getpid()}-{secrets.token_hex(4)}"
-    with contextlib.suppress(OSError):
-        group.mkdir()
+            if time.time() - old.stat().st_mtime > _FRESH:
+                old.rmdir()
+    group = parent / f"command-{os.getpid()}-{secrets.token_hex(4)}"
+    group.mkdir()
+    (group / "pids.max").write_text(str(most), encoding="ascii")
     return group
 
 

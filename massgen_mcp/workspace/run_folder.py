@@ -110,24 +110,6 @@ class RunFolder:
         """
         return self.snapshots.open(snapshot, into=self.temporary, name=_checked(label))
 
-    def begin_with(
-        self, label: str, snapshot: str, *, of: Snapshots | None = None, name: str = "workspace"
-    ) -> Path:
-        """An agent's folder, made what a snapshot was: the winner's, or one of an earlier run.
-
-        Args:
-            label: whose folder.
-            snapshot: what it becomes.
-            of: the snapshots of the run that it was taken in; None for this one's.
-            name: what the team file calls the folder.
-
-        Raises:
-            PathRefused: the snapshot is not there, or damaged.
-        """
-        folder = self.workspace(label, name)
-        (of or self.snapshots).restore(snapshot, folder)
-        return folder
-
     def shown(self, snapshots: Mapping[str, str]) -> dict[str, Path]:
         """Label -> folder, for label -> snapshot.
 

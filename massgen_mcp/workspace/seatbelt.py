@@ -106,6 +106,8 @@ def _rules(confinement: Confinement) -> Iterator[str]:
         yield f"({'allow' if mount.writable else 'deny'} file-write* {place})"
     for path in confinement.hide:
         yield f"(deny file-read* file-write* (subpath {_quoted(os.path.realpath(path))}))"
+    for path in confinement.absent:
+        yield f"(deny file-write* (subpath {_quoted(os.path.realpath(path))}))"
     if confinement.network:
         yield "(allow network* system-socket)"
         yield '(deny network-outbound (remote unix-socket (subpath "/")))'

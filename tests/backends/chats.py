@@ -7,14 +7,26 @@ from typing import Any
 
 from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.chat import Backend, Options, connect
+from massgen_mcp.backends.limits import RequestLimits
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.retry import ask
 from massgen_mcp.clock import Clock, SystemClock
 from massgen_mcp.messages import Delta, Message, Reply, Request
 from massgen_mcp.secrets import Secrets
-from tests.backends.wire import Wire, make_context, sse
+from tests.backends.wire import Hurried, Wire, make_context, sse
 
-__all__ = ["HELLO", "KEY", "REQUEST", "USAGE", "chunk", "deltas_of", "finish", "open_chat", "reply_of"]
+__all__ = [
+    "HELLO",
+    "KEY",
+    "REQUEST",
+    "USAGE",
+    "chunk",
+    "deltas_of",
+    "finish",
+    "hurried_reply_of",
+    "open_chat",
+    "reply_of",
+]
 
 KEY = "sk-test-0123456789abcdefghij"
 REQUEST = Request(
@@ -69,6 +81,12 @@ async def deltas_of(backend: ModelBackend, request: Request = REQUEST) -> list[D
     """All deltas of one attempt."""
     async with backend.stream(request) as deltas:
         return [delta async for delta in deltas]
+
+
+async def hurried_reply_of(backend: ModelBackend, request: Request = REQUEST, **options: Any) -> Reply:
+    """One reply through the retry layer, whose waits pass at once."""
+    clock, limits = Hurried(), RequestLimits()
+    return await ask(backend, request, clock=clock, random=Random(1), limits=limits, **options)
 
 
 async def reply_of(backend: ModelBackend, request: Request = REQUEST, **options: Any) -> Reply:

@@ -15,9 +15,11 @@ from typing import Any
 import anyio
 
 from massgen_mcp.backends import codex, gemini_cli
+from massgen_mcp.backends.account import Account
+from massgen_mcp.backends.agent_place import FindSandbox
 from massgen_mcp.backends.base import AgentRuntime
 from massgen_mcp.backends.cli_folder import OwnFolder
-from massgen_mcp.backends.cli_place import FindSandbox, Place, Program
+from massgen_mcp.backends.cli_place import Place, Program
 from massgen_mcp.backends.cli_runtime import STARTS, Dialect
 from massgen_mcp.backends.codex_dialect import CodexDialect
 from massgen_mcp.backends.codex_open import open_codex
@@ -142,10 +144,10 @@ def failure_of(
         why="",
     )
     failures = Failures(title=type, model="m", key="K", secrets=Secrets(), clock=SystemClock())
-    given: dict[str, Any] = {"place": place, "model": "m", "key": "k", "bridge": (), "failures": failures}
+    account = Account(base_url="u", model="m", key="k", failures=failures)
     if type == "codex":
         codex_options = codex.Options(type=type)
-        dialect: Dialect = CodexDialect(options=codex_options, base_url="u", shell=True, **given)  # noqa: S604 - not that shell
+        dialect: Dialect = CodexDialect(codex_options, place, account, bridge=(), shell=True)  # noqa: S604 - not that shell
     else:
-        dialect = GeminiDialect(options=gemini_cli.Options(type=type), base_url=None, **given)
+        dialect = GeminiDialect(gemini_cli.Options(type=type), place, account, bridge=())
     return dialect.failure(words, errors, code)

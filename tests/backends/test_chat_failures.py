@@ -17,7 +17,18 @@ from massgen_mcp.clock import ScriptedClock
 from massgen_mcp.errors import BackendError, FailureKind
 from massgen_mcp.messages import Delta, Restarted, TextDelta
 from massgen_mcp.secrets import Secrets
-from tests.backends.chats import HELLO, KEY, REQUEST, USAGE, chunk, deltas_of, finish, open_chat, reply_of
+from tests.backends.chats import (
+    HELLO,
+    KEY,
+    REQUEST,
+    USAGE,
+    chunk,
+    deltas_of,
+    finish,
+    hurried_reply_of,
+    open_chat,
+    reply_of,
+)
 from tests.backends.wire import (
     Action,
     Cut,
@@ -281,7 +292,7 @@ async def test_a_refusal_is_told_in_the_model_s_words(pool: Pool) -> None:
 async def test_a_connection_lost_in_the_middle_is_tried_again_from_the_start(pool: Pool, end: Action) -> None:
     heard: list[Delta] = []
     async with wire([HALF, end], [end], HELLO) as server:
-        reply = await reply_of(await open_chat(server, pool), listen=heard.append)
+        reply = await hurried_reply_of(await open_chat(server, pool), listen=heard.append)
     assert (reply.text, reply.attempts, reply.usage.requests) == ("Hello.", 3, 3)
     assert TextDelta(text="Hel") in heard
     assert [delta.attempt for delta in heard if isinstance(delta, Restarted)] == [2, 3]

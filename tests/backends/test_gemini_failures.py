@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from massgen_mcp.backends.account import Account
 from massgen_mcp.backends.failures import Failures
 from massgen_mcp.backends.gemini_sdk import open_client
 from massgen_mcp.backends.pool import Pool
@@ -269,10 +270,9 @@ async def test_an_address_that_may_not_be_talked_to_is_refused(pool: Pool) -> No
     with pytest.raises(ValueError, match="this address can't be used"):
         await open_model("http://169.254.169.254/v1beta", pool)
     failures = Failures(title="Gemini", model="m", key="the block", secrets=Secrets(), clock=ScriptedClock())
+    account = Account(base_url="http://x.example", model="m", key=KEY, failures=failures)
     with pytest.raises(BackendError, match="`base_url` can't be used: plain http is only for") as caught:
-        await open_client(
-            pool, api_key=KEY, base_url="http://x.example", api_version="v1", headers={}, failures=failures
-        )
+        await open_client(pool, account, {}, api_version="v1")
     assert (caught.value.kind, caught.value.connected) == ("bad_request", False)
 
 

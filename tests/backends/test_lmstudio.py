@@ -23,7 +23,7 @@ from massgen_mcp.backends.lms import Lms, LmsFailed, LmsModel, find_lms
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.registry import BACKENDS
 from massgen_mcp.backends.retry import ask
-from massgen_mcp.clock import SystemClock
+from massgen_mcp.clock import ScriptedClock, SystemClock
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, ObservedCall, Reply, TextDelta
 from massgen_mcp.runs.default_team import loaded_models
@@ -32,6 +32,7 @@ from tests.backends.wire import Wire, closed_port, http, http_json, make_context
 
 pytestmark = pytest.mark.anyio
 
+PAUSE = 0.05
 NAME = "lmstudio-community/Meta-Llama-3.1-8B-Instruct-GGUF"
 ON_DISK = {
     "type": "llm",
@@ -105,7 +106,7 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
 async def opened(pool: Pool, environ: dict[str, str], **options: Any) -> ModelBackend:
     block = {"type": "lmstudio", "model": NAME, **options}
     context = replace(make_context("lmstudio", pool, clock=SystemClock()), environ=environ)
-    return await lmstudio.connect(lmstudio.Options.model_validate(block), context)
+    return await lmstudio.connect(lmstudio.Options.model_validate(block), context, pause=PAUSE)
 
 
 async def deltas_of(backend: ModelBackend) -> list[Delta]:
@@ -200,10 +201,9 @@ async def test_a_download_shows_how_far_it_is_and_is_not_taken_for_silence(pool:
             halfway.set()
 
     replies: list[Reply] = []
-    limits = RequestLimits(first_byte=3.0, idle=3.0)
+    clock, limits = ScriptedClock(), RequestLimits(first_byte=60.0, idle=60.0)
 
     async def question(backend: ModelBackend) -> None:
-        clock = SystemClock()
         replies.append(
             await ask(backend, REQUEST, clock=clock, random=Random(1), listen=listen, limits=limits)
         )
@@ -212,7 +212,9 @@ async def test_a_download_shows_how_far_it_is_and_is_not_taken_for_silence(pool:
         tasks.start_soon(question, await opened(pool, fake.environ, port=server.port, auto_download=True))
         await halfway.wait()
         # Longer than the provider may be silent: fetching is no silence.
-        await anyio.sleep(3.2)
+        for _ in range(3):
+            await clock.advance(50.0)
+            await anyio.sleep(3 * PAUSE)
         (fake.folder / "go-on").touch()
     (reply,) = replies
     assert (reply.text, reply.attempts) == ("Hello.", 1)
@@ -253,13 +255,13 @@ async def test_lms_has_its_own_limit(pool: Pool, fake: Fake) -> None:
 
     class Hasty(SystemClock):
         def monotonic(self) -> float:
-            return super().monotonic() * 20_000
+            return super().monotonic() * 500_000
 
     fake.put()
     context = replace(make_context("lmstudio", pool, clock=Hasty()), environ=fake.environ)
     async with wire(LISTED) as server:
         block = {"type": "lmstudio", "model": NAME, "port": server.port, "auto_download": True}
-        backend = await lmstudio.connect(lmstudio.Options.model_validate(block), context)
+        backend = await lmstudio.connect(lmstudio.Options.model_validate(block), context, pause=PAUSE)
         with pytest.raises(BackendError, match="had not finished after 21600 s") as caught:
             await deltas_of(backend)
     assert caught.value.kind == "timeout"

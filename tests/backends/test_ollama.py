@@ -235,13 +235,12 @@ def test_it_needs_no_key_and_may_be_part_of_a_private_team() -> None:
     assert loaded.problems == ()
 
 
-async def test_servers_are_asked_for_memory_and_disk_and_cloud_models_do_not_count() -> None:
+async def test_servers_are_asked_for_memory_and_disk_and_cloud_models_do_not_count(pool: Pool) -> None:
     memory = {"models": [{"name": "qwen3:8b"}]}
     disk = {"data": [{"id": "qwen3:8b"}, {"id": "gemma3:1b"}, {"id": "gpt-oss:120b-cloud"}]}
+    await pool.client()  # what takes time by itself must not come out of the moment that a server has
     async with wire(http_json(200, memory), http_json(200, disk)) as server:
         row = replace(BACKENDS["ollama"], base_url=server.url)
-        pool = Pool(proxies={})
         found = await local_servers(pool, [row])
-        await pool.aclose()
     assert sorted(sent.target for sent in server.requests) == ["/api/ps", "/v1/models"]
     assert "gpt-oss:120b-cloud" not in found["ollama"].models

@@ -16,6 +16,7 @@ from massgen_mcp.clock import ScriptedClock
 from massgen_mcp.errors import BackendError, FailureKind
 from massgen_mcp.messages import Delta, Restarted, TextDelta
 from massgen_mcp.secrets import Secrets
+from tests.backends.chats import hurried_reply_of
 from tests.backends.responses_events import (
     BUSY,
     CREATED,
@@ -219,7 +220,7 @@ async def test_an_empty_reply_is_tried_once_more(pool: Pool) -> None:
 async def test_a_connection_lost_in_the_middle_is_tried_again_from_the_start(pool: Pool, end: Action) -> None:
     heard: list[Delta] = []
     async with wire([HALF, end], [end], HELLO) as server:
-        reply = await reply_of(await open_model(server, pool), listen=heard.append)
+        reply = await hurried_reply_of(await open_model(server, pool), listen=heard.append)
     assert (reply.text, reply.attempts, reply.usage.requests) == ("Hello.", 3, 3)
     assert TextDelta(text="Hel") in heard
     assert [delta.attempt for delta in heard if isinstance(delta, Restarted)] == [2, 3]

@@ -14,6 +14,7 @@ import pytest
 from massgen_mcp.backends.info import BackendInfo, TimeLimits
 from massgen_mcp.backends.limits import RequestLimits, request_limits
 from massgen_mcp.backends.pause import SharedPause
+from massgen_mcp.backends.registry import public_backends
 from massgen_mcp.backends.retry import MAX_ATTEMPTS, ask
 from massgen_mcp.backends.scripted import Backend, Step
 from massgen_mcp.clock import ScriptedClock
@@ -279,6 +280,17 @@ def test_deep_reasoning_is_given_more_silence() -> None:
     row = replace(ROW, limits=TimeLimits(first_byte=100, idle=50, deep_idle=300))
     assert request_limits(row) == RequestLimits(first_byte=100, idle=50)
     assert request_limits(row, deep=True, timeout=9) == RequestLimits(first_byte=300, idle=300, total=9)
+
+
+def test_a_local_server_may_load_a_model_first_and_a_runtime_work_for_long() -> None:
+    granted = {
+        "hosted": (RequestLimits(first_byte=120, idle=120), RequestLimits(first_byte=300, idle=300)),
+        "local": (RequestLimits(first_byte=600, idle=300), RequestLimits(first_byte=600, idle=300)),
+        "runtime": (RequestLimits(first_byte=600, idle=600), RequestLimits(first_byte=600, idle=600)),
+    }
+    for row in public_backends():
+        kind = "runtime" if row.kind == "runtime" else "local" if row.local else "hosted"
+        assert (request_limits(row), request_limits(row, deep=True)) == granted[kind], row.type
 
 
 async def test_a_backend_may_bring_its_own_pause_and_depth() -> None:

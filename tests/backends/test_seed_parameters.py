@@ -8,7 +8,7 @@ are no part of a model request.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -116,6 +116,15 @@ HOSTED_CHAT = (
     "poe",
 )
 CHAT = (*HOSTED_CHAT, *OWN_SERVERS)
+
+
+TRACED = (*RESPONSES[:1], "azure_v1", "azure_chat", "claude", "gemini", "chatcompletion", "lmstudio", *OTHERS)
+"""One of each adapter: what it covers, the other rows of the same adapter need not count again."""
+
+
+def each(names: Iterable[str] = SEATS) -> list[Any]:
+    """These backends, as parameters."""
+    return [pytest.param(name, marks=[] if name in TRACED else [pytest.mark.no_cover]) for name in names]
 
 
 @dataclass(frozen=True)
@@ -307,7 +316,7 @@ async def serving(seat: Seat, *replies: bytes) -> AsyncGenerator[Wire]:
         yield server
 
 
-@pytest.mark.parametrize("name", SEATS)
+@pytest.mark.parametrize("name", each())
 async def test_every_parameter_stands_where_its_provider_looks_for_it(pool: Pool, name: str) -> None:
     seat = SEATS[name]
     rows = [row for row in ROWS if name in row.places]
@@ -320,7 +329,7 @@ async def test_every_parameter_stands_where_its_provider_looks_for_it(pool: Pool
     assert stand == {row.name: row.places[name].value for row in rows}
 
 
-@pytest.mark.parametrize("name", SEATS)
+@pytest.mark.parametrize("name", each())
 async def test_what_the_file_does_not_set_is_not_sent(pool: Pool, name: str) -> None:
     """Above all no temperature of 0.7, which many models refuse."""
     seat = SEATS[name]
@@ -332,7 +341,7 @@ async def test_what_the_file_does_not_set_is_not_sent(pool: Pool, name: str) -> 
     assert {key for key, value in sent.json.items() if value != {}} <= always | needed
 
 
-@pytest.mark.parametrize("name", SEATS)
+@pytest.mark.parametrize("name", each())
 async def test_the_key_of_the_block_goes_into_the_header_of_its_provider(pool: Pool, name: str) -> None:
     seat = SEATS[name]
     header, value = {
@@ -442,7 +451,7 @@ def refusals_of(name: str) -> list[tuple[Row, str, str]]:
     return [*rows, *effort]
 
 
-@pytest.mark.parametrize("name", SEATS)
+@pytest.mark.parametrize("name", each())
 async def test_what_a_model_refuses_is_dropped_once_said_and_remembered(pool: Pool, name: str) -> None:
     seat = SEATS[name]
     looks = seat.type == "inference"
@@ -478,7 +487,7 @@ async def test_a_thinking_budget_that_a_model_refuses_becomes_thinking_as_it_lik
     assert "does not take thinking enabled" in first.warnings[0]
 
 
-@pytest.mark.parametrize("name", ["azure_chat", *CHAT])
+@pytest.mark.parametrize("name", each(["azure_chat", *CHAT]))
 async def test_max_tokens_goes_by_its_newer_name_where_a_model_wants_that(pool: Pool, name: str) -> None:
     seat = SEATS[name]
     words = (
@@ -518,7 +527,8 @@ async def test_what_bounds_cost_or_harm_is_never_dropped(
 
 @pytest.mark.parametrize("flag", ["enable_web_search", "enable_code_execution", "enable_code_interpreter"])
 @pytest.mark.parametrize(
-    "name", [name for name in SEATS if name not in (*RESPONSES, "claude", "gemini", "openrouter")]
+    "name",
+    each(name for name in SEATS if name not in (*RESPONSES, "claude", "gemini", "openrouter")),
 )
 async def test_a_built_in_tool_that_is_not_there_is_refused_before_any_request(name: str, flag: str) -> None:
     async with wire() as server:

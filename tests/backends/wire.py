@@ -29,13 +29,14 @@ from massgen_mcp.backends.open import open_backend
 from massgen_mcp.backends.options import Options
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.registry import BACKENDS
-from massgen_mcp.clock import Clock, ScriptedClock
+from massgen_mcp.clock import Clock, ScriptedClock, SystemClock
 from massgen_mcp.secrets import Secrets
 
 __all__ = [
     "Action",
     "Beside",
     "Cut",
+    "Hurried",
     "Recorded",
     "Reset",
     "Stall",
@@ -184,22 +185,48 @@ async def _receive(stream: anyio.abc.SocketStream) -> Recorded | None:
     return Recorded(method=method, target=target, headers=headers, body=body, raw=data)
 
 
+class Hurried(SystemClock):
+    """Time that is skipped where somebody would wait; `waits` says how long."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+        self.waits: list[float] = []
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._skipped
+
+    async def sleep(self, seconds: float) -> None:
+        self._skipped += max(0.0, seconds)
+        self.waits.append(seconds)
+        await super().sleep(0)
+
+
 @asynccontextmanager
 async def wire(*exchanges: bytes | Sequence[Action], beside: Beside | None = None) -> AsyncGenerator[Wire]:
     """A server that answers one request with each exchange; those that `beside` answers don't count."""
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port: int = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - no Django here
-    server = Wire(port, [[each] if isinstance(each, bytes) else each for each in exchanges], beside)
-    failure: BaseException | None = None
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, server.serve)
-        try:
-            yield server
-        except Exception as error:  # noqa: BLE001 - raised again outside of the group that would wrap it
-            failure = error
-        tasks.cancel_scope.cancel()
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        listener.setblocking(False)
+        port: int = listener.getsockname()[1]
+        server = Wire(port, [[each] if isinstance(each, bytes) else each for each in exchanges], beside)
+        failure: BaseException | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_accept, listener, server, tasks)
+            try:
+                yield server
+            except Exception as error:  # noqa: BLE001 - raised again outside of the group that would wrap it
+                failure = error
+            tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+async def _accept(listener: socket.socket, server: Wire, tasks: anyio.abc.TaskGroup) -> None:
+    """Serve whoever connects. By hand: anyio looks the host's name up in a thread, for each server."""
+    while True:
+        await anyio.wait_readable(listener)
+        connection, _ = listener.accept()
+        connection.setblocking(False)
+        tasks.start_soon(server.serve, await anyio.abc.SocketStream.from_socket(connection))
 
 
 def closed_port() -> int:

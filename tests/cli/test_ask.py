@@ -7,14 +7,17 @@ import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from mcp import Client
 
 from massgen_mcp.backends.base import Backend
-from massgen_mcp.errors import BackendError, ConfigError, JournalError, Problem
+from massgen_mcp.errors import BackendError, ConfigError, JournalError, Problem, RequestRefused
 from massgen_mcp.journal import Journal, open_journal
 from massgen_mcp.runs import Allowance, Ask, ResolvedTeam
+from massgen_mcp.server.app import build_server
 from massgen_mcp.team import AgentSpec
 from massgen_mcp.tools.toolset import Toolset
 from tests.cli.terminal import Terminal
@@ -83,12 +86,24 @@ def test_the_question_or_the_context_is_read_from_stdin(terminal: Terminal):
     assert "in base 10" in _prompt(other)
 
 
-def test_json_is_the_tools_structured_result(terminal: Terminal):
-    ended = terminal.run(scripted_team(**AGREED), "ask", "--json", "--detail", "votes", "2 + 2?")
-    result = json.loads(ended.out)
-    assert result["answer"] == "4"
-    assert result["status"] == "completed"
-    assert [agent["id"] for agent in result["agents"]] == ["a", "b", "c"]
+@pytest.mark.parametrize("detail", ["answer", "summary", "votes"])
+def test_json_is_the_tools_structured_result(terminal: Terminal, detail: str):
+    split = {"a": ["answer: 4", "vote: 5"], "b": ["answer: 5", "vote: 4"], "c": ["answer: 5", "vote: 5"]}
+    ended = terminal.run(scripted_team(**split), "ask", "--json", "--detail", detail, "2 + 2?")
+
+    async def tool() -> Any:
+        async with Client(build_server(scripted_team(**split))) as client:
+            reply = await client.call_tool("ask_team", {"question": "2 + 2?", "detail": detail})
+            return reply.structured_content
+
+    typed, called = json.loads(ended.out), anyio.run(tool)
+    for result in (typed, called):
+        assert result.pop("report").endswith(result.pop("run_id"))
+        result.pop("seconds", None)
+        for agent in result.get("agents", ()):
+            agent.pop("seconds", None)
+    assert typed == called
+    assert typed["status"] == "completed"
     assert "Every answer" not in ended.err
 
 
@@ -172,18 +187,20 @@ def test_what_the_configuration_refuses_is_one_and_tells_every_problem(terminal:
 def test_a_journal_that_cant_be_used_is_one(terminal: Terminal):
     team = _WithoutJournal(AGREED)
     ended = terminal.run(team, "ask", "2 + 2?")
-    assert (ended.code, ended.err) == (1, "massgen-mcp: The disk is full.\n")
+    assert (ended.code, ended.err) == (1, "massgen-mcp: The disk is full. Nothing was spent.\n")
 
 
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["ask", ""], "`question` is empty"),
+        (["ask", ""], "The question is empty"),
         (["ask", "-", "--context", "-"], "Only one of QUESTION and --context"),
         (["ask", "--team", "test", "--model", "a", "q?"], "Give --team, or --model and --backend"),
         (["ask", "--backend", "google", "q?"], "Did you mean 'gemini'?"),
         (["ask", "--backend", "qqqqqq", "q?"], "`massgen-mcp backends` lists them"),
         (["ask", "--team", "nobody", "q?"], 'Unknown team "nobody"'),
+        (["ask", "--team", "there/is/none.yaml", "q?"], "/there/is/none.yaml. Known: test."),
+        (["ask", "--team", "/", "q?"], "/ is a folder. Name a team file in it."),
     ],
 )
 def test_what_cant_be_asked_is_one_and_says_why(terminal: Terminal, argv: list[str], words: str):
@@ -191,7 +208,24 @@ def test_what_cant_be_asked_is_one_and_says_why(terminal: Terminal, argv: list[s
     ended = terminal.run(team, *argv)
     assert (ended.code, ended.out) == (1, "")
     assert words in ended.err
+    assert ended.err.endswith("Nothing was spent.\n")
     assert not team.asked
+
+
+def test_a_team_file_that_was_typed_without_its_ending_is_recognised(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "mine.yml").write_text("agents: []", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    ended = terminal.run(scripted_team(**AGREED), "ask", "--team", "mine", "q?")
+    assert 'Unknown team "mine". Did you mean the file mine.yml? Type it with its ending.' in ended.err
+
+
+def test_who_names_a_model_is_told_to_set_its_key_and_nothing_of_team_files(terminal: Terminal):
+    why = "gpt-5: OPENAI_API_KEY is not set. Set it, or give api_key in the backend block."
+    team = _Refusing(AGREED, refusal=RequestRefused(why))
+    ended = terminal.run(team, "ask", "--model", "gpt-5", "q?")
+    assert ended.err == "massgen-mcp: gpt-5: OPENAI_API_KEY is not set. Set it. Nothing was spent.\n"
 
 
 # Ctrl-C.
@@ -242,7 +276,7 @@ def test_a_left_run_is_taken_up_by_no_server_by_itself(terminal: Terminal, tmp_p
 
 def test_ctrl_c_before_there_is_a_run_is_four(terminal: Terminal):
     ended = terminal.run(_InterruptedEarly(AGREED), "ask", "2 + 2?")
-    assert (ended.code, ended.out) == (4, "")
+    assert (ended.code, ended.out, ended.err) == (4, "", "massgen-mcp: interrupted.\n")
 
 
 # What models write.

@@ -21,7 +21,7 @@ from massgen_mcp.errors import BackendError
 from massgen_mcp.journal import Journal, open_journal
 from massgen_mcp.runs import Ask
 from tests.cli.terminal import Ended, Terminal
-from tests.teams import After, Script, ScriptedTeam
+from tests.teams import After, Script, ScriptedTeam, scripted_team
 
 VOTED: Mapping[str, Script] = {
     "a": ["answer: 4", "vote: 5 because it counts"],
@@ -207,6 +207,13 @@ def test_backends_tells_what_is_ready_and_why_the_rest_is_not(terminal: Terminal
 def test_backends_tells_who_answers_without_a_team(terminal: Terminal, default: dict[str, Any], words: str):
     ended = terminal.run(operators(backends=[UNREADY], default_team=default), "backends")
     assert f"Without --team {words}" in ended.out
+
+
+def test_backends_says_what_to_do_where_nothing_is_configured(terminal: Terminal):
+    team = operators(backends=[UNREADY], default_team={"ready": False, "why": "nothing"})
+    told = terminal.run(team, "backends").out
+    assert "Set a key (`massgen-mcp backends openrouter` names one" in told
+    assert "start Ollama or LM Studio with a model loaded, or log in with `claude`" in told
 
 
 def test_backends_tells_what_was_spent_today(terminal: Terminal, kept: Kept):
@@ -418,6 +425,11 @@ def test_trust_lists_the_files_it_covers(
     out, err = capsys.readouterr()
     assert out == f"{folder / 'mine.yaml'}\n"
     assert str(folder.parent) in err
+
+
+def test_a_folder_that_is_not_there_cant_be_trusted(terminal: Terminal, tmp_path: Path):
+    ended = terminal.run(scripted_team(), "trust", str(tmp_path / "none"))
+    assert (ended.code, ended.err) == (1, f"massgen-mcp: There is no folder {tmp_path / 'none'}.\n")
 
 
 def test_there_is_nothing_to_trust_in_a_folder_without_teams(terminal: Terminal, tmp_path: Path):

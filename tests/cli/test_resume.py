@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,10 +20,12 @@ from random import Random
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 import yaml
 
 from massgen_mcp.cli import main
+from massgen_mcp.cli.world import MakeRuns
 from massgen_mcp.errors import JournalError, RequestRefused
 from massgen_mcp.journal import Journal, open_journal
 from massgen_mcp.runs import Ask, ResolvedTeam, World
@@ -28,6 +34,7 @@ from massgen_mcp.server.opening import resumes
 from tests.cli.terminal import Ended, Terminal
 from tests.http.test_http_process import started as started_http
 from tests.server.hosts import started
+from tests.server.zygote import Forked
 from tests.teams import After, Script, ScriptedTeam
 from tests.working import agent, answer, call
 
@@ -209,26 +216,32 @@ def test_a_run_that_is_over_says_where_its_result_is(terminal: Terminal, team: K
     ended = terminal.run(team, "runs", "resume", left)
     assert ended.code == 1
     assert ended.err == (
-        f"massgen-mcp: Run {left} is over (completed). `massgen-mcp runs show {left}` shows its result.\n"
+        f"massgen-mcp: Run {left} is over (completed). `massgen-mcp runs show {left}` shows its result. "
+        "Nothing was spent.\n"
     )
 
 
-def test_a_run_that_lives_elsewhere_says_how_to_wait_for_it(terminal: Terminal, tmp_path: Path):
-    state = tmp_path / "state"
-    with started(["-m", "tests.server.program", "slow"], tmp_path) as server:
-        server.shake_hands()
-        server.begin(1, "ask_team", question="?", wait_seconds=0)
-        run_id = server.reply(1)["result"]["structuredContent"]["run_id"]
-        team = Kept(HEARS, folder=state)
-        resumed = terminal.run(team, "runs", "resume", run_id)
-        followed = terminal.run(team, "ask", "--continue", run_id, "And?")
-        joined = terminal.run(team, "ask", "--continue", run_id, "")
-    assert (resumed.code, followed.code, joined.code) == (1, 1, 1)
-    assert f"Run {run_id} is driven by process {server.process.pid} on " in resumed.err
-    for ended in (resumed, followed, joined):
-        assert f"`massgen-mcp runs show {run_id} --follow`" in ended.err, ended.err
-        assert "get_run" not in ended.err
-    assert team.asked == []
+@pytest.mark.anyio
+async def test_a_run_that_lives_elsewhere_says_how_to_wait_for_it(terminal: Terminal, tmp_path: Path):
+    never = anyio.Event()
+    busy = Kept({"a": [After(never, "")], "b": [After(never, "")]}, folder=tmp_path)
+    team = Kept(HEARS, folder=tmp_path)
+
+    async def typed(*argv: str) -> Ended:
+        return await anyio.to_thread.run_sync(terminal.run, team, *argv)
+
+    async with anyio.create_task_group() as tasks, busy(tasks) as runs:
+        run_id = (await runs.start(Ask(question="2 + 2?"))).run_id
+        resumed = await typed("runs", "resume", run_id)
+        followed = await typed("ask", "--continue", run_id, "And?")
+        joined = await typed("ask", "--continue", run_id, "")
+        assert (resumed.code, followed.code, joined.code) == (1, 1, 1)
+        assert f"Run {run_id} is driven by process {os.getpid()} on " in resumed.err
+        for ended in (resumed, followed, joined):
+            assert f"`massgen-mcp runs show {run_id} --follow`" in ended.err, ended.err
+            assert "get_run" not in ended.err
+        assert team.asked == []
+        tasks.cancel_scope.cancel()
 
 
 def test_a_team_that_has_changed_says_where(terminal: Terminal, tmp_path: Path):
@@ -285,7 +298,7 @@ def test_a_full_disk_is_told_and_the_run_can_go_on_later(terminal: Terminal, tea
     ended = terminal.run(Full(HEARS, folder=team.folder), "runs", "resume", left)
     assert (ended.code, ended.err) == (
         1,
-        f"massgen-mcp: The disk is full: {left} can't be written. Make room.\n",
+        f"massgen-mcp: The disk is full: {left} can't be written. Make room. Nothing was spent.\n",
     )
     assert terminal.run(team, "runs", "resume", left).code == 0
 
@@ -316,7 +329,6 @@ class Machine:
     """A machine with a state folder, on which a person types commands."""
 
     place: Path
-    streams: pytest.CaptureFixture[str]
     environ: dict[str, str] = field(default_factory=dict[str, str])
     here: str = "here"
 
@@ -328,49 +340,108 @@ class Machine:
         return file
 
     def run(self, *argv: str) -> Ended:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(argv, make_runs=self.make_runs(), environ=self.variables)
+        return Ended(code, out.getvalue(), err.getvalue())
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"MASSGEN_MCP_STATE_DIR": str(self.place / "state"), "PATH": "/usr/bin:/bin"} | self.environ
+
+    def make_runs(self) -> MakeRuns:
         for name in ("home", self.here):
             (self.place / name).mkdir(exist_ok=True)
-        make_runs = partial(
+        return partial(
             open_runs,
             home=self.place / "home",
             here=self.place / self.here,
             config_folder=self.place / "config",
         )
-        state = str(self.place / "state")
-        environ = {"MASSGEN_MCP_STATE_DIR": state, "PATH": "/usr/bin:/bin"} | self.environ
-        code = main(argv, make_runs=make_runs, environ=environ)
-        out, err = self.streams.readouterr()
-        return Ended(code, out, err)
 
     def runs(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.run("runs", "list", "--json").out)
         return found
 
-    def kill_in(self, file: Path, *more: str) -> str:
+    def kill_in(self, file: Path) -> str:
         """Ask, in a process that is killed while `b` is at work."""
-        environ = {"MASSGEN_MCP_STATE_DIR": str(self.place / "state")} | self.environ
-        with started(
-            ["-m", "massgen_mcp", "ask", *more, "--team", str(file), "?"], self.place, environ=environ
-        ) as it:
+        command = ["-m", "massgen_mcp", "ask", "--team", str(file), "?"]
+        with started(command, self.place, environ=self.variables) as it:
             # Its answers are known, and its work has begun.
-            while "(1/" not in it.errors or not list(self.place.glob("state/runs/*/**/begun")):
+            while "(1/" not in it.errors or not self.at_work():
                 assert it.process.poll() is None, it.errors
                 time.sleep(0.02)
             it.process.kill()
+        return self.interrupted()
+
+    def leave(self, file: Path) -> str:
+        """Ask, and end in the midst, as at a shutdown."""
+
+        async def begin() -> None:
+            make = self.make_runs()
+            folders = [file.parent]
+            async with (
+                anyio.create_task_group() as tasks,
+                make(tasks, place="terminal", config_dirs=folders, environ=self.variables) as runs,
+            ):
+                handle = await runs.start(Ask(question="?", team=str(file)))
+                with anyio.fail_after(20):
+                    while not handle.run.board.answers or not self.at_work():  # noqa: ASYNC110 - a command tells nobody that it has begun
+                        await anyio.sleep(0.005)
+                tasks.cancel_scope.cancel()
+
+        anyio.run(begin)
+        return self.interrupted()
+
+    def at_work(self) -> bool:
+        return bool(list(self.place.glob("state/runs/*/**/begun")))
+
+    def interrupted(self) -> str:
         (row,) = self.runs()
         assert row["status"] == "interrupted"
         run_id: str = row["run_id"]
         return run_id
 
-    def until_completed(self, server: subprocess.Popen[Any]) -> None:
+    def until_completed(self, server: subprocess.Popen[Any] | Forked) -> None:
         while self.runs()[0]["status"] != "completed":
             assert server.poll() is None
             time.sleep(0.1)
 
 
 @pytest.fixture
-def machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Machine:
-    return Machine(tmp_path, capsys)
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A machine on which a run of `a` and `b` was killed, while `b` was at work."""
+
+    machine: Machine
+    file: Path
+    run_id: str
+
+
+@pytest.fixture(scope="module")
+def crash(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """Where it happened, its state folder as it was left, and the run. A process is killed once for all."""
+    place = tmp_path_factory.mktemp("crash")
+    machine = Machine(place)
+    file = machine.write(agent("a", answer("4")), slow("b", answer("4")))
+    run_id = machine.kill_in(file)
+    as_left = place / "as left"
+    shutil.copytree(place / "state", as_left, symlinks=True)
+    return place, as_left, run_id
+
+
+@pytest.fixture
+def killed(crash: tuple[Path, Path, str]) -> Killed:
+    """The crash, as if nobody had looked at it yet: paths in a journal are whole, so it lies where it lay."""
+    place, as_left, run_id = crash
+    shutil.rmtree(place / "state")
+    shutil.copytree(as_left, place / "state", symlinks=True)
+    machine = Machine(place)
+    return Killed(machine, machine.write(agent("a", answer("4")), slow("b", answer("4"))), run_id)
 
 
 def slow(name: str, *replies: dict[str, Any]) -> dict[str, Any]:
@@ -388,9 +459,8 @@ def test_a_run_of_a_team_file_that_lies_anywhere_is_followed_up_from_another_fol
     assert (ended.code, ended.out) == (0, "4\n"), ended.err
 
 
-def test_a_killed_run_of_a_team_file_is_taken_up_and_its_changes_are_refused(machine: Machine):
-    file = machine.write(agent("a", answer("4")), slow("b", answer("4")))
-    run_id = machine.kill_in(file)
+def test_a_killed_run_of_a_team_file_is_taken_up_and_its_changes_are_refused(killed: Killed):
+    machine, file, run_id = killed.machine, killed.file, killed.run_id
     machine.write(agent("a", answer("4")), slow("b", answer("4")), slow("c", answer("4")))
     changed = machine.run("runs", "resume", run_id)
     assert changed.code == 1
@@ -413,7 +483,7 @@ def test_a_key_that_is_gone_is_named_and_one_that_is_new_is_no_change(machine: M
     optional = {"id": "d", "optional": True, "backend": hosted | {"api_key": "${OTHER_KEY}"}}
     file = machine.write(agent("a", answer("4")), slow("b", answer("4")), keyed, optional)
     machine.environ["MY_KEY"] = "sk-for-a-test-only"
-    run_id = machine.kill_in(file)
+    run_id = machine.leave(file)
     machine.environ = {"OTHER_KEY": "sk-for-another-test"}
     ended = machine.run("runs", "resume", run_id)
     assert ended.code == 1
@@ -429,7 +499,7 @@ def test_a_run_is_not_taken_up_in_another_project(machine: Machine, tmp_path: Pa
     looks = agent("b", call("list_directory", path="project"), answer("4"), cwd="work")
     file = machine.write(slow("a", answer("4")), looks, context_paths=[{"path": ".", "permission": "write"}])
     machine.environ["MASSGEN_MCP_ROOTS"] = str(tmp_path / "here")
-    run_id = machine.kill_in(file)
+    run_id = machine.leave(file)
     del machine.environ["MASSGEN_MCP_ROOTS"]
     machine.here = "elsewhere"
     ended = machine.run("runs", "resume", run_id)
@@ -440,29 +510,26 @@ def test_a_run_is_not_taken_up_in_another_project(machine: Machine, tmp_path: Pa
 
 
 def test_a_server_on_pipes_takes_interrupted_runs_up_by_itself_where_it_is_told_to(
-    machine: Machine, tmp_path: Path
+    killed: Killed, tmp_path: Path
 ):
-    file = machine.write(agent("a", answer("4")), slow("b", answer("4")))
-    run_id = machine.kill_in(file)
-    with started(["-m", "massgen_mcp", "serve"], tmp_path, environ=wishing(file, tmp_path)) as server:
+    environ = wishing(killed)
+    with started(["-m", "massgen_mcp", "serve"], tmp_path, environ=environ) as server:
         server.shake_hands()
-        machine.until_completed(server.process)  # without a call
-        reply = server.request(5, "tools/call", name="get_run", arguments={"run_id": run_id})
+        killed.machine.until_completed(server.process)  # without a call
+        reply = server.request(5, "tools/call", name="get_run", arguments={"run_id": killed.run_id})
     assert reply["result"]["structuredContent"]["answer"] == "4"
 
 
-def test_a_server_on_http_does_so_too(machine: Machine, tmp_path: Path):
-    file = machine.write(agent("a", answer("4")), slow("b", answer("4")))
-    machine.kill_in(file)
-    environ = wishing(file, tmp_path) | {"MASSGEN_MCP_TOKEN": "the-token-of-the-operator"}
+def test_a_server_on_http_does_so_too(killed: Killed, tmp_path: Path):
+    environ = wishing(killed) | {"MASSGEN_MCP_TOKEN": "the-token-of-the-operator"}
     with started_http(("massgen_mcp", "serve", "--http"), tmp_path, **environ) as server:
-        machine.until_completed(server.process)
+        killed.machine.until_completed(server.process)
 
 
-def wishing(file: Path, place: Path) -> dict[str, str]:
+def wishing(killed: Killed) -> dict[str, str]:
     return {
-        "MASSGEN_MCP_STATE_DIR": str(place / "state"),
-        "MASSGEN_MCP_CONFIG_DIRS": str(file.parent),
+        "MASSGEN_MCP_STATE_DIR": str(killed.machine.place / "state"),
+        "MASSGEN_MCP_CONFIG_DIRS": str(killed.file.parent),
         "MASSGEN_MCP_RESUME": "on",
     }
 

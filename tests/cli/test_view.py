@@ -8,7 +8,7 @@ import anyio
 import pytest
 from rich.cells import cell_len
 
-from massgen_mcp.cli.spectator import Spectator
+from massgen_mcp.cli.spectator import Spectator, left
 from massgen_mcp.cli.view import Frame, Lane, draw
 from massgen_mcp.errors import BackendError
 from massgen_mcp.journal import Record
@@ -167,3 +167,8 @@ async def _watch(handle: RunHandle, spectator: Spectator, held: anyio.Event) -> 
             elif held.is_set():
                 frames.append(spectator.frame())
     return frames
+
+
+@pytest.mark.parametrize(("eta", "told"), [(None, None), (0.0, None), (1.0, None), (1.5, 1.5)])
+def test_a_run_that_outlives_its_estimate_shows_none(eta: float | None, told: float | None):
+    assert left(eta) == told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,21 @@ TODAY = date(2026, 11, 22)
 
 @pytest.fixture
 def load() -> Callable[..., Loaded]:
-    def read(text: str, *, origin: Origin = "file", source: Path | None = None, **variables: str) -> Loaded:
+    def read(
+        text: str,
+        *,
+        origin: Origin = "file",
+        source: Path | None = None,
+        roots: Sequence[Path] = (),
+        **variables: str,
+    ) -> Loaded:
         return load_text(
             text,
             environment=Environment.of(variables),
             origin=origin,
             name="team",
             source=source,
+            roots=roots,
             today=TODAY,
         )
 
@@ -35,6 +43,11 @@ def load() -> Callable[..., Loaded]:
 
 
 @pytest.fixture(scope="session")
-def schema_errors() -> SchemaErrors:
-    validator: Any = Draft202012Validator(json_schema())
+def schema() -> dict[str, Any]:
+    return json_schema()
+
+
+@pytest.fixture(scope="session")
+def schema_errors(schema: dict[str, Any]) -> SchemaErrors:
+    validator: Any = Draft202012Validator(schema)
     return lambda value: [error.message for error in validator.iter_errors(value)]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from massgen_mcp.backends.registry import BACKENDS
+from massgen_mcp.config.check_custom import media_functions
 from massgen_mcp.config.load import Loaded
 from massgen_mcp.config.servers import McpServer
 
@@ -92,6 +93,33 @@ def test_a_servers_security_only_tightens_and_unknown_settings_of_massgen_are_pa
     assert said["agent.backend.mcp_servers[0].security"][0] == "notice"
     assert said["agent.backend.mcp_servers[0].circuit_breaker"][0] == "notice"
     assert loaded.errors == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "key"),
+    [
+        ("command: x, security: {allowed_executables: [y]}", "allowed_executables"),
+        ("url: 'https://a.example/m', security: {allowed_hostnames: [b.example]}", "allowed_hostnames"),
+        ("url: 'http://localhost:3/m', security: {allow_localhost: false}", "allow_localhost"),
+        ("url: 'http://10.0.0.3/m', security: {allow_private_ips: false}", "allow_private_ips"),
+    ],
+)
+def test_an_entry_that_its_own_security_forbids_is_refused(tools: Load, entry: str, key: str) -> None:
+    (error,) = tools(f"mcp_servers: [{{name: s, {entry}}}]").errors
+    assert error.path == f"agent.backend.mcp_servers[0].security.{key}"
+    assert error.hint == "Change the entry, or its security."
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "command: /usr/bin/x, security: {allowed_executables: [x], allowed_hostnames: [h]}",
+        "url: 'https://A.example/m', security: {allowed_hostnames: [a.example], allow_localhost: false}",
+        "url: 'https://a.example/m', security: {allow_private_ips: false}",
+    ],
+)
+def test_an_entry_that_keeps_to_its_own_security_is_taken(tools: Load, entry: str) -> None:
+    assert tools(f"mcp_servers: [{{name: s, {entry}}}]").errors == ()
 
 
 @pytest.mark.parametrize(
@@ -219,3 +247,53 @@ def test_untrusted_text_private_files_and_a_way_out_are_named_where_they_meet(lo
 )
 def test_two_of_the_three_are_no_matter(load: Load, text: str) -> None:
     assert "meet in this agent" not in str(load(text, **KEYS).problems)
+
+
+DOCKER = "enable_mcp_command_line: true, command_line_execution_mode: docker"
+PRIVATE = "private: true\nagent: {id: a, backend: {type: ollama, model: llama3, "
+
+
+@pytest.mark.parametrize(
+    ("keys", "path", "said"),
+    [
+        (
+            f"{DOCKER}, command_line_docker_network_mode: bridge",
+            "command_line_docker_network_mode",
+            "a private team's commands have no network",
+        ),
+        (
+            "enable_mcp_command_line: true, sandbox: off",
+            "sandbox",
+            "nothing keeps this agent's programs from the network",
+        ),
+    ],
+)
+def test_a_private_teams_programs_stay_off_the_network(
+    load: Callable[..., Loaded], keys: str, path: str, said: str
+) -> None:
+    (problem,) = load(f"{PRIVATE}{keys}}}}}").problems
+    assert problem.path == f"agent.backend.{path}"
+    assert said in problem.message
+
+
+def test_a_private_teams_container_without_network_is_taken(load: Callable[..., Loaded]) -> None:
+    assert load(f"{PRIVATE}{DOCKER}}}}}").problems == ()
+
+
+def test_a_private_team_has_no_model_that_its_server_asks_for_elsewhere(load: Callable[..., Loaded]) -> None:
+    text = "agent: {id: a, backend: {type: ollama, model: 'gpt-oss:120b-cloud'}}"
+    (warning,) = load(text).problems
+    assert (warning.severity, warning.path) == ("warning", "agent.backend.model")
+    assert "runs on machines of Ollama's own" in warning.message
+    assert "a private team takes no model that runs on" in str(load(f"private: true\n{text}").errors)
+
+
+def test_media_functions_of_massgen_can_be_left_out_by_name(load: Callable[..., Loaded]) -> None:
+    text = "custom_tools: [{function: [understand_image, text_to_video_generation]}]"
+    loaded = load(f"agent: {{id: a, backend: {{type: vllm, model: m, {text}}}}}")
+    assert loaded.team is not None
+    assert media_functions(loaded.team.agents[0].tools) == ("understand_image", "generate_video")
+    less = f"{text}, exclude_custom_tools: text_to_video_generation"
+    loaded = load(f"agent: {{id: a, backend: {{type: vllm, model: m, {less}}}}}")
+    assert loaded.team is not None
+    assert media_functions(loaded.team.agents[0].tools) == ("understand_image",)

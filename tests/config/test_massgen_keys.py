@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from massgen_mcp.config.agent_tools import AgentTools
 from massgen_mcp.config.load import Loaded
-from massgen_mcp.config.massgen_keys import HONOURED, IGNORED, MOVED, V1
+from massgen_mcp.config.massgen_keys import IGNORED, MOVED, V1
 from massgen_mcp.config.models import AgentKeys, Coordination, Orchestrator, TeamKeys, Timeouts
 from massgen_mcp.config.servers import McpServer
 from massgen_mcp.config.sift import keys_of
@@ -23,16 +23,6 @@ MODELS: dict[str, type[BaseModel]] = {
     "timeout_settings": Timeouts,
     "mcp_server": McpServer,
 }
-
-
-def test_what_is_said_to_be_honoured_is_a_field() -> None:
-    for section, keys in HONOURED.items():
-        assert set(keys) <= keys_of(MODELS[section]), section
-
-
-def test_timeouts_and_coordination_are_told_whole() -> None:
-    assert set(HONOURED["timeout_settings"]) == keys_of(Timeouts)
-    assert set(HONOURED["coordination"]) == keys_of(Coordination)
 
 
 def test_what_has_no_meaning_is_no_field_beside_media_settings() -> None:

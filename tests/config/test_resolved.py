@@ -99,8 +99,69 @@ def test_paths_are_where_they_will_be(resolved: dict[str, Any]) -> None:
         {"path": "/project/docs", "permission": "write", "protected_paths": ["docs/keys"]}
     ]
     assert tools["custom_tools"][0]["path"] == "/teams/tools/t.py"
-    assert (team["snapshot_storage"], team["agent_temporary_workspace"]) == ("<run>/snapshots", "/abs/temp")
+    assert (team["snapshot_storage"], team["agent_temporary_workspace"]) == ("<run>/snapshots", "<run>/temp")
     assert team["context_paths"] == [{"path": "/project/src", "permission": "read"}]
+
+
+def _placed(load: Callable[..., Loaded], block: str, **more: Any) -> Loaded:
+    return load(f"agent: {{id: a, backend: {{{block}}}}}", source=Path("/teams/team.yaml"), **more)
+
+
+def test_a_workspace_by_its_whole_path_is_a_fresh_folder_and_says_so(load: Callable[..., Loaded]) -> None:
+    loaded = _placed(load, "type: groq, cwd: /home/me/project", GROQ_API_KEY="k")
+    assert loaded.resolved["agents"][0]["tools"]["workspace"] == "<run>/workspace"
+    (warning,) = loaded.problems
+    assert (warning.path, warning.severity) == ("agent.backend.cwd", "warning")
+    assert "a fresh folder of the run all the same" in str(warning)
+    assert "context_paths" in warning.hint
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "path"),
+    [
+        ("type: local, path: models/m.gguf", "path", "/teams/models/m.gguf"),
+        ("type: local, model_path: /abs/m.gguf", "model_path", "/abs/m.gguf"),
+        ("type: local, path: ~/m.gguf", "path", "~/m.gguf"),
+        ("type: codex, cli_path: bin/codex", "cli_path", "/teams/bin/codex"),
+    ],
+)
+def test_a_file_that_a_backend_needs_lies_beside_the_team_file(
+    load: Callable[..., Loaded], block: str, key: str, path: str
+) -> None:
+    loaded = _placed(load, block)
+    assert loaded.resolved["agents"][0]["backend"][key] == path
+    assert loaded.team is not None
+    assert str(getattr(loaded.team.agents[0].backend, key)) == path
+
+
+@pytest.mark.parametrize(
+    ("block", "path"),
+    [
+        ("mcp_servers: [{name: s, command: x, cwd: /opt/x}]", "agent.backend.mcp_servers[0].cwd"),
+        ("mcp_servers: {s: {command: x, cwd: /opt/x}}", "agent.backend.mcp_servers.s.cwd"),
+        ("context_paths: [{path: /etc}]", "agent.backend.context_paths[0].path"),
+    ],
+)
+def test_a_whole_path_lies_in_a_root_or_beside_the_file(
+    load: Callable[..., Loaded], block: str, path: str
+) -> None:
+    loaded = _placed(load, f"type: groq, {block}", roots=[Path("/project")])
+    (error,) = loaded.errors
+    assert error.path == path
+    assert str(error).endswith(
+        "lies neither in the project nor beside the team file. Name its folder with --root or "
+        "MASSGEN_MCP_ROOTS."
+    )
+    for inside in ("/project/x", "/teams/x"):
+        text = block.replace("/opt/x", inside).replace("/etc", inside)
+        assert _placed(load, f"type: groq, {text}", roots=[Path("/project")]).errors == ()
+
+
+def test_who_sends_yaml_learns_nothing_of_an_address_in_the_environment(load: Callable[..., Loaded]) -> None:
+    text = "agent: {id: a, backend: {type: azure_openai, model: m}}"
+    where = {"AZURE_OPENAI_ENDPOINT": "https://hunter2.openai.azure.com"}
+    assert "hunter2" not in repr(load(text, origin="inline", **where))
+    assert load(text, **where).resolved["agents"][0]["backend"]["address"] == where["AZURE_OPENAI_ENDPOINT"]
 
 
 def test_settings_and_limits_are_there(resolved: dict[str, Any]) -> None:
@@ -155,10 +216,22 @@ def test_a_file_with_errors_resolves_to_nothing(load: Callable[..., Loaded]) -> 
 
 def test_the_schema_is_one_and_stays_small() -> None:
     schema = json_schema()
-    Draft202012Validator.check_schema(schema)
     assert schema["$id"] == SCHEMA_ID
     assert len(json.dumps(schema)) < 120_000
     assert "massgen_mcp__" not in json.dumps(schema)
+
+
+@pytest.mark.no_cover
+def test_the_schema_is_valid_json_schema(schema: dict[str, Any]) -> None:
+    Draft202012Validator.check_schema(schema)
+
+
+def test_an_editor_is_told_what_is_wrong_in_a_block_and_not_that_it_fits_no_type(
+    schema_errors: Callable[[Any], list[str]],
+) -> None:
+    block = {"type": "openai", "temprature": 1}
+    (told,) = schema_errors({"agent": {"id": "a", "backend": block}})
+    assert "'temprature' was unexpected" in told
 
 
 @pytest.mark.parametrize(
@@ -176,6 +249,12 @@ def test_the_schema_is_one_and_stays_small() -> None:
             "agents": [{"id": "b", "backend": {"type": "grok"}}],
         },
         {"agent": {"id": "a", "backend": {"type": "openai", "mcp_servers": [{"command": "x"}]}}},
+        {"agent": {"id": None, "backend": {"type": "openai"}}},
+        {"agent": {"id": "a", "backend": {"type": "ag2", "agent_config": {"llm_config": {"model": 3}}}}},
+        {
+            "agent": {"id": "a", "backend": {"type": "openai"}},
+            "orchestrator": {"image_generation_backend": "fnord"},
+        },
     ],
 )
 def test_the_schema_refuses_what_loading_refuses(
@@ -198,6 +277,11 @@ def test_the_schema_refuses_what_loading_refuses(
         {"agent": {"id": "a", "backend": {"type": "grok", "mcp_servers": {"w": {"command": ["npx", "x"]}}}}},
         {"agent": {"id": "a", "backend": {"type": "grok", "hooks": {}}}, "ui": {"display_type": "x"}},
         {"agent": {"id": "a", "backend": {"type": "grok", "exclude_tools": [], "sandbox": False}}},
+        {
+            "agent": {"id": "a", "system_message": None, "backend": {"type": "grok", "mcp_servers": None}},
+            "orchestrator": {"coordination": None, "skip_voting": None},
+            "budget": None,
+        },
     ],
 )
 def test_the_schema_takes_every_form_that_loading_takes(

@@ -55,6 +55,7 @@ TOLD = """
     Remove enable_web_search.
 16:52 error agents[3].backend.base_url (line 16): the host elsewhere.example is not one that the key
     of Groq may be sent to. Give api_key in the same block (api_key: EMPTY where the server wants none).
+17:5 error agents[4].id (line 17): another agent has this id (line 15)
 18:27 error agents[4].backend.model (line 18): must be text, and this is a number. Put it in quotes.
 18:39 error agents[4].backend.timeout (line 18): must be more than 0
 20:3 error orchestrator.voting_sensitivity (line 20): must be one of lenient, balanced, strict, roi,
@@ -188,6 +189,50 @@ GROQ = AGENT + "  backend: {type: groq}\n"
         (
             GROQ + "orchestrator: {snapshot_storage: ../x}",
             "orchestrator.snapshot_storage (line 4): must not lead out of the run's folder",
+        ),
+        (
+            GROQ + "orchestrator: {snapshot_storage: s, agent_temporary_workspace: s/t}",
+            "orchestrator.agent_temporary_workspace (line 4): another folder of a run has this name",
+        ),
+        (
+            GROQ + "orchestrator: {snapshot_storage: ''}",
+            "orchestrator.snapshot_storage (line 4): no folder can be called that. Give a plain relative",
+        ),
+        (
+            GROQ + "orchestrator: {snapshot_storage: workspaces}",
+            "orchestrator.snapshot_storage (line 4): another folder of a run has this name",
+        ),
+        (
+            GROQ + "orchestrator: {agent_temporary_workspace: 'a\\b'}",
+            "orchestrator.agent_temporary_workspace (line 4): no folder can be called that. Give a plain",
+        ),
+        (
+            AGENT + "  backend: {type: groq, cwd: ''}",
+            "agent.backend.cwd (line 3): no folder can be called that",
+        ),
+        (
+            AGENT + "  backend: {type: groq, cwd: /}",
+            "agent.backend.cwd (line 3): no folder can be called that",
+        ),
+        (AGENT + '  backend: {type: groq, cwd: "a\\nb"}', "agent.backend.cwd (line 3): no folder can be"),
+        (
+            AGENT + "  backend: {type: groq, cwd: '${cwd}/x'}",
+            "agent.backend.cwd (line 3): names the workspace itself",
+        ),
+        (
+            AGENT
+            + "  backend: {type: groq, custom_tools: [{path: t.py, function: f}], exclude_custom_tools: g}",
+            "agent.backend.exclude_custom_tools[0] (line 3): no entry of custom_tools brings this function",
+        ),
+        (
+            AGENT + "  backend: {type: ag2, llm_config: {model: m}, "
+            "code_execution_config: {executor: docker, work_dir: x}}",
+            "agent.backend.code_execution_config.work_dir (line 3): executor: docker has no work_dir here",
+        ),
+        (
+            AGENT + "  backend: {type: ag2, llm_config: {model: m}, "
+            "code_execution_config: {executor: {type: local, work_dir: ../x}}}",
+            "agent.backend.code_execution_config.executor.work_dir (line 3): must not lead out",
         ),
         (
             GROQ + "orchestrator: {context_paths: [{path: ../x}]}",
@@ -334,3 +379,92 @@ def test_a_secret_written_in_the_wrong_place_is_not_repeated(load: Load) -> None
     loaded = load(text)
     assert len(loaded.errors) >= 7
     assert "hunter2" not in repr(loaded)
+
+
+MISTAKES_AT_ALL_DEPTHS = """\
+agents:
+  - id: a
+    backend: {type: gooogle}
+  - id: b
+    backend:
+      type: groq
+      top_p: 7
+      enable_web_search: true
+      cwd: ../x
+      context_paths: [{path: src, permission: execute, protected_paths: [../y]}]
+orchestrator:
+  presenter_agent: a
+  quorum: 2
+  min_agents: 3
+  max_new_answers_global: none
+  snapshot_storage: ../z
+timeout_settings: {orchestrator_timeout_seconds: soon}
+"""
+
+
+def test_a_mistake_hides_no_other_one(load: Load) -> None:
+    told = [(problem.line, problem.path) for problem in load(MISTAKES_AT_ALL_DEPTHS, GROQ_API_KEY="k").errors]
+    assert told == [
+        (3, "agents[0].backend.type"),
+        (7, "agents[1].backend.top_p"),
+        (8, "agents[1].backend.enable_web_search"),
+        (9, "agents[1].backend.cwd"),
+        (10, "agents[1].backend.context_paths[0].permission"),
+        (10, "agents[1].backend.context_paths[0].protected_paths[0]"),
+        (14, "orchestrator.min_agents"),
+        (15, "orchestrator.max_new_answers_global"),
+        (16, "orchestrator.snapshot_storage"),
+        (17, "timeout_settings.orchestrator_timeout_seconds"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "agents: [{id: a, backend: {type: fnord}}]\norchestrator: {presenter_agent: a}",
+        "agents: [{id: 3, backend: {type: groq}}]\norchestrator: {presenter_agent: b}",
+        "agents: [{id: a, backend: {type: groq, api_key: [x], base_url: 'https://h.example/v1'}}]",
+        "agents: [{id: a, backend: {type: groq, mcp_servers: [{name: s}], exclude_tools: [mcp__s__t]}}]",
+        "agents: [{id: a, backend: {type: groq, cwd: 3, exclude_tools: [write_file]}}]",
+        "agents: [{id: a, backend: {type: groq, cwd: 3, enable_file_generation: true}}]",
+        "agent: {id: a, backend: {type: openai, enable_video_generation: true, video_generation_backend: 3}}",
+        "agents: [{id: a, backend: {type: groq, custom_tools: 3, exclude_custom_tools: [f]}}]",
+        "agents: [{id: a, backend: {type: vllm, model: 3}}]",
+        "agents: [{id: a, backend: {type: chatcompletion, model: m, base_url: 3}}]",
+    ],
+)
+def test_nothing_is_concluded_from_what_a_mistake_leaves(load: Load, text: str) -> None:
+    loaded = load(text, GROQ_API_KEY="k", OPENAI_API_KEY="k")
+    assert len(loaded.problems) == 1, [str(problem) for problem in loaded.problems]
+    assert loaded.team is None
+
+
+def test_what_cant_be_read_at_all_is_told_once(load: Load) -> None:
+    both = "thinking_budget: 1, thinking_level: low"
+    loaded = load(
+        f"agent: {{id: a, backend: {{type: gemini, {both}, temperature: hot}}}}", GOOGLE_API_KEY="k"
+    )
+    assert [problem.path for problem in loaded.errors] == ["agent.backend.temperature"]
+
+
+def test_a_key_without_a_value_is_as_if_it_was_not_there(load: Load) -> None:
+    text = (
+        "agent:\n  id: a\n  system_message:\n  backend:\n    type: groq\n    enable_web_search:\n"
+        "    mcp_servers:\n    custom_tools:\n    context_paths:\n    extra_body:\n"
+        "orchestrator:\n  skip_voting:\n  coordination:\n    enable_planning_mode:\n"
+        "budget:\ntimeout_settings:\nname:\njournal:\nprivate:\n"
+    )
+    loaded = load(text, GROQ_API_KEY="k")
+    assert loaded.problems == ()
+    assert loaded.team == load("agent: {id: a, backend: {type: groq}}", GROQ_API_KEY="k").team
+    needed = load("agent:\n  id:\n  backend:\n    type:\n")
+    assert [str(problem)[:47] for problem in needed.errors] == [
+        "agent.id (line 2): required, and missing",
+        "agent.backend.type (line 4): required, and miss",
+    ]
+
+
+@pytest.mark.parametrize("value", ["true", "'false'"])
+def test_choices_are_named_as_yaml_writes_them(load: Load, value: str) -> None:
+    (error,) = load(GROQ + f"orchestrator: {{coordination: {{broadcast: {value}}}}}", GROQ_API_KEY="k").errors
+    assert "must be one of agents, human, false" in str(error)

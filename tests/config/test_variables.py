@@ -121,7 +121,7 @@ agents:
       mcp_servers:
         - name: s
           command: run
-          args: ["--token=${TOKEN}", "${cwd}/x"]
+          args: ["--token=${TOKEN}", "${cwd}/x", "${cwd}/${TOKEN}"]
           env: {SECRET: "${TOKEN}", ROOT: "${cwd}", PORT: 80}
         - name: web
           url: "https://host.example/mcp?key=${TOKEN}"
@@ -137,7 +137,11 @@ def test_variables_are_replaced_where_they_may_stand(load: Load) -> None:
     assert options.base_url == "https://server.example/v1"
     assert options.api_key.get_secret_value() == "key-value"
     assert options.extra_headers == {"X-Team": "none"}
-    assert [arg.get_secret_value() for arg in local.args] == ["--token=token-value", "${cwd}/x"]
+    assert [arg.get_secret_value() for arg in local.args] == [
+        "--token=token-value",
+        "${cwd}/x",
+        "${cwd}/token-value",
+    ]
     assert {name: value.get_secret_value() for name, value in local.env.items()} == {
         "SECRET": "token-value",
         "ROOT": "${cwd}",
@@ -211,6 +215,30 @@ def test_an_optional_agent_without_its_key_sits_out_and_takes_no_other_key(load:
     assert loaded.team is not None
     assert loaded.team.agents[0].unset == ("MINE",)
     assert [problem.hint for problem in loaded.problems] == ["This agent sits out."]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "type: azure_openai, model: m, base_url: '${MINE}', api_key: k",
+        "type: ag2, llm_config: {config_list: [{model: m, api_key: '${MINE}'}]}",
+        "type: groq, api_key: k, extra_headers: {X-Team: '${MINE}'}",
+        "type: chatcompletion, model: m, base_url: 'https://${MINE}/v1', api_key: k",
+    ],
+)
+def test_an_optional_agent_sits_out_for_whatever_its_backend_lacks(load: Load, block: str) -> None:
+    loaded = load(f"agent: {{id: a, optional: true, backend: {{{block}}}}}")
+    assert loaded.team is not None, [str(problem) for problem in loaded.errors]
+    assert loaded.team.agents[0].unset == ("MINE",)
+    assert "This agent sits out." in [problem.hint for problem in loaded.problems]
+    needed = load(f"agent: {{id: a, backend: {{{block}}}}}")
+    assert "the variable MINE is not set" in str(needed.errors[0])
+
+
+def test_a_misspelt_name_leads_to_the_one_of_ours_that_is_set(load: Load) -> None:
+    text = "agent: {id: a, backend: {type: openai, api_key: '${OPENAI_APIKEY}'}}"
+    (error,) = load(text, OPENAI_API_KEY="k").errors
+    assert error.hint == "Set it. OPENAI_API_KEY is set: was that meant?"
 
 
 def test_what_expanding_found_shows_no_value() -> None:

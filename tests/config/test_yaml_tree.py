@@ -48,7 +48,7 @@ def test_an_alias_bomb_is_refused_in_no_time(kind: str) -> None:
         ("a: " + "[" * 100_000, 1, "nested more than 32 levels deep"),
         ("\n".join(f"k{number}: 1" for number in range(5_001)), 5_001, "more than 5,000 keys"),
         ("a: &a 1\nb: [" + ",".join(["*a"] * 65) + "]", 2, "more than 64 aliases"),
-        ("a: [" + "1," * 20_001 + "]", 1, "more than 20,000 values"),
+        pytest.param("a: [" + "1," * 20_001 + "]", 1, "more than 20,000 values", marks=pytest.mark.no_cover),
         ("a: " + "x" * (1 << 20), None, "larger than 1 MiB"),
         ("a: \x00", None, "not YAML"),
         ("a: b: c", 1, "not YAML"),

@@ -9,7 +9,7 @@ import shlex
 import pytest
 
 from massgen_mcp.cli.arguments import parse
-from massgen_mcp.server.http.place import Place
+from massgen_mcp.cli.serve import place_of
 from tests.docs.pages import DOCS, ROOT
 
 
@@ -38,13 +38,7 @@ def test_what_is_started_is_understood_and_safe(words: list[str]) -> None:
     assert args.command == "serve"
     assert args.http
     assert args.tokens is not None
-    place = Place(
-        host=args.host,
-        port=args.port,
-        behind_proxy=args.behind_proxy,
-        allowed_hosts=tuple(args.allowed_hosts),
-    )
-    place.check()
+    place_of(args).check()
 
 
 def test_the_limits_on_the_page_are_those_of_the_code() -> None:

@@ -29,7 +29,8 @@ def _read_by_the_code() -> frozenset[str]:
     """Our variables that stand in the code as values, not in a sentence."""
     found: set[str] = set()
     for path in (ROOT / "massgen_mcp").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if _OURS.search(text) else ():
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and _OURS.fullmatch(node.value):
                 found.add(node.value)
     return frozenset(found)

@@ -15,10 +15,10 @@ import anyio
 import pytest
 from mcp import Client
 
+from massgen_mcp.backends.agent_place import FindSandbox
 from massgen_mcp.backends.base import AgentRuntime
 from massgen_mcp.backends.claude_code import Options
 from massgen_mcp.backends.claude_code_open import open_runtime
-from massgen_mcp.backends.claude_code_place import FindSandbox
 from massgen_mcp.backends.cli_folder import make_folder
 from massgen_mcp.backends.context import BackendContext
 from massgen_mcp.backends.pool import Pool
@@ -27,7 +27,7 @@ from massgen_mcp.clock import SystemClock
 from massgen_mcp.errors import BackendError
 from massgen_mcp.messages import Delta, Message, ObservedCall, Reply, Request, ToolCall, ToolResult, ToolSpec
 from massgen_mcp.secrets import Secrets
-from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable
+from massgen_mcp.workspace.sandbox import Sandbox, SandboxUnavailable, find_sandbox
 from tests.e2e.aimock import Fixture, running_aimock
 from tests.e2e.programs import CLAUDE, ENDING, descendants, program, wait_until
 from tests.e2e.stage import KEY, Player, Stage, fixtures_for
@@ -85,7 +85,7 @@ class Desk:
 
     @asynccontextmanager
     async def agent(
-        self, url: str, *, find: FindSandbox | None = None, **block: Any
+        self, url: str, *, find: FindSandbox = find_sandbox, **block: Any
     ) -> AsyncGenerator[AgentRuntime]:
         options = Options.model_validate(
             {
@@ -209,7 +209,8 @@ touch /usr/bin/planted && echo SYSTEM
     assert "denied" in fetched
 
 
-async def no_sandbox(environ: Mapping[str, str]) -> Sandbox:
+async def no_sandbox(environ: Mapping[str, str], *, mode: str) -> Sandbox:
+    del mode
     raise SandboxUnavailable(f"none in {environ['PATH']}")
 
 
@@ -347,7 +348,7 @@ def test_none_is_left_when_we_are_killed(stage: Stage, tmp_path: Path) -> None:
 
 
 def left_behind(folder: Path) -> list[Path]:
-    return list(folder.glob("massgen-claude-code-*"))
+    return list(folder.glob("massgen-claude_code-*"))
 
 
 def sleeping(before: set[int]) -> bool:

@@ -222,6 +222,24 @@ def test_a_failed_agent_is_out_and_the_team_goes_on(name: str) -> None:
 
 
 @both
+def test_the_last_live_agents_answer_is_returned_when_there_is_no_vote(name: str) -> None:
+    run = Table(name, "abc").answers(a="x", b="y", c="z").fail("a", "b").abstain("c")
+    assert (run.outcome.rule, run.outcome.status, run.outcome.winner) == ("only_answer", "partial", "c")
+    assert run.outcome.dissent == ("a.1", "b.1")
+    run = Table(name, "abc").answers(a="x", b="y", c="z").abstain("c").fail("a", "b")
+    assert (run.outcome.rule, run.outcome.winner) == ("only_answer", "c")
+
+
+@both
+def test_what_the_last_live_agent_votes_for_counts_whoever_was_first(name: str) -> None:
+    for run in (
+        Table(name, "ab").answers(a="x", b="y").vote("a", "b").fail("b"),
+        Table(name, "ab").answers(a="x", b="y").fail("b").vote("a", "b"),
+    ):
+        assert (run.outcome.rule, run.outcome.status, run.outcome.winner) == ("ballot", "partial", "b")
+
+
+@both
 def test_when_all_fail_the_run_fails(name: str) -> None:
     outcome = Table(name, "ab").fail("a", "b").outcome
     assert (outcome.status, outcome.answer) == ("failed", None)

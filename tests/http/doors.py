@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from massgen_mcp.server.http.gate import Gate
 from massgen_mcp.server.http.place import Place
 from massgen_mcp.server.http.resuming import RETRY_SECONDS
-from massgen_mcp.server.http.serve import Doors, serving
+from massgen_mcp.server.http.serve import SESSIONS, Doors, serving
 from massgen_mcp.server.http.tokens import Tokens
 from massgen_mcp.server.service import MakeRuns
 from tests.server.peers import envelope, hello
@@ -131,6 +131,7 @@ async def served(
     tokens: Path | None = None,
     operator: str | None = OPERATOR,
     retry_seconds: float = RETRY_SECONDS,
+    sessions: int = SESSIONS,
     **place: Any,
 ) -> AsyncGenerator[Served]:
     """A server on a port of its own."""
@@ -144,7 +145,7 @@ async def served(
         origins=where.origins(port),
         tls=where.tls(),
     )
-    async with serving(make_runs, doors, retry_seconds=retry_seconds) as gate:
+    async with serving(make_runs, doors, retry_seconds=retry_seconds, sessions=sessions) as gate:
         with anyio.fail_after(30):
             yield Served(port, gate)
 

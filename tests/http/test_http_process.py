@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ import pytest
 from massgen_mcp.journal import open_journal
 from massgen_mcp.server.http.tokens import add_token, revoke_token
 from tests.server.peers import envelope
+from tests.server.zygote import Forked, fork
 
 ROOT = Path(__file__).parent.parent.parent
 KEPT = ("PATH", "LANG", "COVERAGE_PROCESS_CONFIG")
@@ -29,7 +28,7 @@ KEPT = ("PATH", "LANG", "COVERAGE_PROCESS_CONFIG")
 class Server:
     """One started server."""
 
-    def __init__(self, process: subprocess.Popen[str], errors: Path, folder: Path) -> None:
+    def __init__(self, process: Forked, errors: Path, folder: Path) -> None:
         self.process = process
         self.state = folder / "state"
         self._errors = errors
@@ -62,17 +61,10 @@ def started(what: Sequence[str], folder: Path, *options: str, **environ: str) ->
     errors = folder / "stderr"
     own = {"HOME": str(folder), "MASSGEN_MCP_STATE_DIR": str(folder / "state")}
     clean = {key: os.environ[key] for key in KEPT if key in os.environ}
+    module, *arguments = [*what, "--port", free_port(), *options]
     with (
         errors.open("w") as stderr,
-        subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", *what, "--port", free_port(), *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=clean | own | environ,
-            cwd=ROOT,
-            text=True,
-        ) as process,
+        fork(module, arguments, environ=clean | own | environ, stderr=stderr, stdin=False) as process,
     ):
         try:
             yield Server(process, errors, folder)
@@ -114,7 +106,7 @@ def test_a_token_is_made_up_and_shown_once(tmp_path: Path):
         server.process.send_signal(signal.SIGTERM)
         assert server.ended(within=8) == 128 + signal.SIGTERM
         assert server.process.stdout is not None
-        assert server.process.stdout.read() == ""
+        assert server.process.stdout.read() == b""
     assert backends
     assert len(token) >= 43
     assert server.errors.count(token) == 2  # as such, and in the line for a host
@@ -211,26 +203,21 @@ def test_a_host_leaves_the_runs_of_users_alone(tmp_path: Path):
     anyio.run(begin)
     own = {"HOME": str(tmp_path), "MASSGEN_MCP_STATE_DIR": str(tmp_path / "state")}
     clean = {key: os.environ[key] for key in KEPT if key in os.environ}
-    with subprocess.Popen(
-        [sys.executable, "-m", "massgen_mcp", "serve"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=clean | own | {"MASSGEN_MCP_RESUME": "on", "MASSGEN_MCP_LOG": "DEBUG"},
-        cwd=ROOT,
-        text=True,
-    ) as process:
+    resuming = clean | own | {"MASSGEN_MCP_RESUME": "on", "MASSGEN_MCP_LOG": "DEBUG"}
+    errors = tmp_path / "stderr"
+    with (
+        errors.open("w") as stderr,
+        fork("massgen_mcp", ["serve"], environ=resuming, stderr=stderr) as process,
+    ):
+        server = Server(process, errors, tmp_path)
         try:
-            assert process.stderr is not None
+            server.said("(run-mine was not taken up again)")
             assert process.stdin is not None
-            for line in process.stderr:
-                if "run-mine was not taken up again" in line:
-                    break
-                assert "run-anna" not in line
             process.stdin.close()
-            assert "run-anna" not in process.stderr.read()
+            server.ended(within=8)
         finally:
             process.kill()
+    assert "run-anna" not in server.errors
     states = [anyio.run(journalled, tmp_path / "state", f"run-{name}")[0] for name in ("anna", "mine")]
     assert states == ["interrupted", "interrupted"]
 

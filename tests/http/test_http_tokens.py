@@ -152,7 +152,7 @@ def test_the_command_adds_lists_and_revokes(tmp_path: Path, capsys: pytest.Captu
     assert code == 0
     assert token.startswith("mgm_")
     assert "shown once" in words
-    assert "Warning: no team file found from here for sales." in words
+    assert "Warning: from here no team file is found for sales." in words
     assert "Warning" not in command("add", "ben")[2]
     assert "Warning" not in command("add", "dora", "--teams", "fast")[2]
     assert command("revoke", "dora")[0] == 0

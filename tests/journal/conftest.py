@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -15,6 +15,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 import massgen_mcp
+from tests.memory import folder_in_memory
 
 ROOT = Path(massgen_mcp.__file__).parents[1]
 DRIVER = Path(__file__).with_name("driver.py")
@@ -87,9 +88,10 @@ def until() -> Until:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
     """Where a journal may be; not there yet."""
-    return tmp_path / "state"
+    with folder_in_memory(tmp_path) as place:
+        yield place / "state"
 
 
 @pytest.fixture

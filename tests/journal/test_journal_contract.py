@@ -11,7 +11,17 @@ import anyio
 import pytest
 
 from massgen_mcp.errors import AlreadyAsked, JournalError, RunNotFound, RunOver, RunTaken
-from massgen_mcp.journal import Entry, Journal, Kind, MemoryJournal, Record, RunLog, RunRow, open_journal
+from massgen_mcp.journal import (
+    Entry,
+    Journal,
+    Kind,
+    MemoryJournal,
+    Noted,
+    Record,
+    RunLog,
+    RunRow,
+    open_journal,
+)
 from massgen_mcp.secrets import Secrets
 
 pytestmark = pytest.mark.anyio
@@ -153,14 +163,17 @@ async def test_a_secret_is_found_whatever_stands_around_it(journal: Journal, tex
         assert "abcdefghij" not in str(record.body)
 
 
-async def test_a_run_s_row_says_what_its_replies_cost_and_then_its_total(journal: Journal) -> None:
+async def test_a_run_s_row_says_what_it_was_billed_for_and_then_its_total(journal: Journal) -> None:
     log = await begin(journal)
     assert (await journal.row("r1")).cost_usd == 0
     for cost in (0.25, None, 0.5, float("nan"), -1.0, True, "0.1"):
         await log.append("CallReplied", {"usage": {"requests": 1, "cost_usd": cost}})
     await log.append("CallReplied", {"usage": None})
-    await log.append("CallFailed", {"usage": {"cost_usd": 9.0}})
     assert (await journal.row("r1")).cost_usd == 0.75
+    await log.append("CallFailed", {"requests": 1, "usage": {"cost_usd": 2.0}})
+    await log.append("ToolFinished", {"usage": {"cost_usd": 4.0}})
+    await log.append("Notice", {"usage": {"cost_usd": 8.0}})
+    assert (await journal.row("r1")).cost_usd == 6.75
     await log.append("Finished", {"status": "completed", "usage": {"cost_usd": 0.8}})
     assert (await journal.row("r1")).cost_usd == 0.8
     assert [row.cost_usd for row in await journal.rows()] == [0.8]
@@ -212,9 +225,45 @@ async def test_amounts_of_runs_that_are_not_kept_are_counted_by_day_and_user(
     assert await journal.spent(midnight, user="bert") == 0
     assert await journal.spent(midnight - 1, user="anna") == 1.25
     assert await journal.spent(midnight + DAY) == 0
+    today = [Noted(day=midnight, user="", usd=0.25), Noted(day=midnight, user="anna", usd=0.75)]
+    assert await journal.noted(midnight) == today
+    before = Noted(day=midnight - DAY, user="anna", usd=0.5)
+    assert await journal.noted(midnight - 1, user="anna") == [today[1], before]
     await journal.prune(older_than_days=0)
     assert await journal.spent(midnight, user="anna") == 0.75
     assert [row.run_id for row in await journal.rows()] == ["r1"]
+
+
+async def test_what_an_interrupted_run_had_under_way_counts_as_spent_at_what_was_set_aside_for_it(
+    journal: Journal, clock: MovingClock
+) -> None:
+    async def ask(call: int, *, replied: bool = False) -> None:
+        begun = {"agent": "a", "reserved_tokens": 100, "reserved_usd": 2.0**call}
+        await log.append("CallStarted", begun, turn=1, call=call)
+        if replied:
+            await log.append("CallReplied", {"agent": "a", "usage": {"cost_usd": 0.5}}, turn=1, call=call)
+
+    log = await begin(journal)
+    await ask(0, replied=True)
+    await ask(1)
+    await ask(2)
+    await log.append("CallFailed", {"agent": "a"}, turn=1, call=2)
+    assert await journal.spent(0.0) == 0.5  # as long as its outcome may still come
+    await log.leave()
+    assert await journal.spent(0.0) == 2.5
+    log = await journal.take_over("r1", body={"event": "Resumed"})
+    await ask(1, replied=True)
+    await ask(3)
+    assert await journal.spent(0.0) == 1.0
+    await log.leave()
+    assert await journal.spent(0.0) == 1.0 + 2.0 + 8.0
+    assert await journal.spent(0.0, user="anna") == 0
+    assert await journal.spent(clock.time + 1) == 0
+    log = await journal.take_over("r1", body={"event": "Resumed"})
+    await log.append(
+        "Finished", {"status": "cancelled", "usage": {"cost_usd": 1.0, "lost": {"cost_usd": 10.0}}}
+    )
+    assert await journal.spent(0.0) == 11.0
 
 
 async def test_what_was_spent_since_a_moment_is_that_of_the_runs_begun_since(

@@ -9,10 +9,11 @@ import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from threading import Barrier, get_ident
 from time import sleep
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import pytest
@@ -46,6 +47,14 @@ FIXTURES = Path(__file__).with_name("fixtures")
 
 
 Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+class MovingClock(Protocol):
+    time: float
+
+    def now(self) -> float: ...
+    def monotonic(self) -> float: ...
+    async def sleep(self, seconds: float) -> None: ...
 
 
 @asynccontextmanager
@@ -93,9 +102,13 @@ async def test_appends_that_wait_together_share_a_transaction(folder: Path) -> N
     async with opened(folder) as journal:
         log = await begin(journal)
         before = journal.transactions
-        async with anyio.create_task_group() as tasks:
-            for number in range(100):
-                tasks.start_soon(log.append, "CallReplied", {"number": number})
+        with closing(raw(folder)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with anyio.create_task_group() as tasks:
+                for number in range(100):
+                    tasks.start_soon(log.append, "CallReplied", {"number": number})
+                await anyio.wait_all_tasks_blocked()
+                other.execute("ROLLBACK")
 
         assert journal.transactions - before <= 3
         assert len(await journal.read("r1")) == 101
@@ -225,13 +238,13 @@ async def test_activity_is_written_at_most_twice_a_second(folder: Path) -> None:
         assert 2 <= len(versions) <= 4
 
 
-async def test_the_heart_of_an_open_run_beats(folder: Path, until: Until) -> None:
-    async with opened(folder) as journal:
+async def test_the_heart_of_an_open_run_beats(folder: Path, clock: MovingClock, until: Until) -> None:
+    async with opened(folder, clock=clock) as journal:
         await begin(journal)
-        born = (await journal.row("r1")).heartbeat
+        clock.time += 2
 
         async def beaten() -> bool:
-            return (await journal.row("r1")).heartbeat != born
+            return (await journal.row("r1")).heartbeat == clock.time
 
         await until(beaten)
 
@@ -621,6 +634,21 @@ async def test_unreadable_text_in_a_row_does_not_hide_the_others(folder: Path) -
         with closing(raw(folder)) as connection:
             connection.execute("UPDATE runs SET question = CAST(x'57ff79' AS TEXT)")
         assert [row.question for row in await journal.rows()] == ["W\ufffdy"]
+
+
+async def test_what_a_run_had_under_way_counts_as_far_as_its_records_can_be_read(folder: Path) -> None:
+    async with opened(folder) as journal:
+        log = await begin(journal)
+        for call in range(40):
+            begun = {"agent": "a", "reserved_usd": 1.0, "padding": "x" * 1000}
+            await log.append("CallStarted", begun, turn=1, call=call)
+    async with opened(folder) as journal:
+        assert await journal.spent(0.0) == 40.0
+    with closing(raw(folder)) as connection:
+        (last,) = connection.execute("PRAGMA page_count").fetchone()
+    fill(folder, b"\xaa", page=last)
+    async with opened(folder) as journal:
+        assert 0 < await journal.spent(0.0) < 40.0
 
 
 async def test_a_damaged_record_does_not_stop_a_take_over(folder: Path) -> None:
@@ -1032,11 +1060,11 @@ def test_a_place_without_a_write_ahead_log_is_refused() -> None:
 # The thread.
 
 
-def new_writer(folder: Path) -> Writer:
+def new_writer(folder: Path, **options: Any) -> Writer:
     def connect() -> sqlite3.Connection:
         return connect_writer(prepare(folder, mounts=folder))
 
-    return Writer(folder / "journal.db", connect, Watch(SystemClock(), untouched))
+    return Writer(folder / "journal.db", connect, Watch(SystemClock(), untouched), **options)
 
 
 async def test_what_a_job_raises_is_told_to_its_sender_alone(folder: Path) -> None:
@@ -1074,6 +1102,46 @@ async def test_what_is_brief_is_done_on_the_loop_until_the_disk_is_slow(folder: 
     await writer.close()
     with pytest.raises(JournalError, match="closed"):
         await writer.do_briefly(where)
+
+
+async def test_what_is_to_survive_power_loss_is_answered_once_the_log_is_synced(folder: Path) -> None:
+    synced: list[int] = []
+
+    def sync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        sleep(0.02)  # for as long as the disk needs
+
+    def write(_: sqlite3.Connection) -> int:
+        return len(synced)
+
+    writer = new_writer(folder, sync=sync)
+    await writer.start()
+    for do in (writer.do, writer.do_briefly):
+        assert (await do(write), len(synced)) == (0, 0)
+    assert (await writer.do_briefly(write, durable=True), len(synced)) == (0, 1)
+    assert (await writer.do(write, durable=True), len(synced)) == (1, 2)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(partial(writer.do_briefly, write, durable=True))
+    assert len(synced) <= 5  # they wait together
+    assert set(synced) == {(folder / "journal.db-wal").stat().st_ino}
+    await writer.close()
+
+
+async def test_who_has_written_what_may_not_survive_power_loss_is_told(folder: Path) -> None:
+    def sync(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def write(_: sqlite3.Connection) -> str:
+        return "written"
+
+    writer = new_writer(folder, sync=sync)
+    await writer.start()
+    for do in (writer.do, writer.do_briefly):
+        with pytest.raises(JournalError, match="can't be used: Input/output error"):
+            await do(write, durable=True)
+        assert await do(write) == "written"
+    await writer.close()
 
 
 async def test_what_is_brief_does_not_overtake_what_was_sent_before(folder: Path) -> None:

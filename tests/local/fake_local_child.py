@@ -1,7 +1,7 @@
 """Speaks the embedded model's side of the conversation, following the script in the "model file".
 
-The script: `load`, what happens at loading (default: ready); `replies`, one list of steps for each request,
-the last one repeated. A step is an event, or one of the words below.
+The script: `load`, what happens at loading (default: ready; `log` is what the engine logs); `replies`, one
+list of steps for each request, the last one repeated. A step is an event, or one of the words below.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def main() -> None:
             for event in events:
                 if isinstance(event, str):
                     misbehave(event)
+                elif "log" in event:
+                    sys.stderr.write("".join(f"0.00.373.430 E {line}\n" for line in event["log"]))
                 else:
                     say({**ready, **event})
         elif message["op"] == "complete":

@@ -302,6 +302,31 @@ async def test_a_model_that_does_not_load_says_why(
     assert words in str(error)
 
 
+@pytest.mark.parametrize(
+    ("logged", "kind", "remedy"),
+    [
+        (
+            "load: tensor 'x' data is not within the file bounds, model is corrupted or incomplete",
+            "not_found",
+            "complete GGUF file",
+        ),
+        ("gguf_init_from_reader: tensor '' has invalid number of dimensions", "not_found", "complete GGUF"),
+        ("ggml_aligned_malloc: insufficient memory (98304.00 MB)", "unavailable", "smaller context_size"),
+    ],
+    ids=["cut", "garbled", "memory"],
+)
+async def test_the_engine_s_log_says_why_a_model_does_not_load_and_what_helps(
+    logged: str, kind: str, remedy: str, scripted: Scripted
+) -> None:
+    failed = {"event": "failed", "why": "load", "text": "RuntimeError: Failed to init server"}
+    async with scripted({"load": [{"log": [logged, "srv: failed to load model"]}, failed]}) as backend:
+        error = await failure(backend)
+
+    assert (error.kind, error.retryable) == (kind, False)
+    assert f": {logged} (RuntimeError: Failed to init server). " in str(error)
+    assert remedy in error.remedy
+
+
 async def test_a_cancelled_load_leaves_no_process(scripted: Scripted) -> None:
     async with scripted({"load": "silence", "replies": []}) as backend:
         with anyio.move_on_after(0.3) as scope:
@@ -444,6 +469,16 @@ async def test_a_model_file_that_is_not_there_is_named(
 
     assert caught.value.kind == "not_found"
     assert ("MASSGEN_MCP_GGUF" if variable else "path") in caught.value.remedy
+
+
+@pytest.mark.parametrize("named", ["~nobody-of-that-name/m.gguf", ".", "a\0b"])
+async def test_what_can_not_be_a_model_file_is_named(
+    named: str, outside: Callable[..., BackendContext]
+) -> None:
+    with pytest.raises(BackendError, match="is no file that can be used") as caught:
+        await connect(Options(type="local", path=named), outside())
+
+    assert (caught.value.kind, caught.value.remedy) == ("not_found", "Name a GGUF file in path.")
 
 
 async def test_the_blocks_path_wins_over_the_variable(

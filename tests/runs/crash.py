@@ -59,7 +59,7 @@ from massgen_mcp.tools.toolset import Toolset
 from massgen_mcp.usage import Usage
 from massgen_mcp.workspace.context import Context
 
-__all__ = ["CALLS", "TOOLS", "End", "Zygote", "records", "rows", "world"]
+__all__ = ["CALLS", "TOOLS", "End", "Zygote", "all_left", "left", "world"]
 
 CALLS = "calls.log"
 TOOLS = "tools.log"
@@ -358,30 +358,23 @@ async def _serve(place: Path, questions: Sequence[str], *, die_at: int) -> dict[
     return {}
 
 
-def records(place: Path, run_id: str = "") -> list[Record]:
-    """All records of a run, of the newest where none is named."""
+def all_left(place: Path) -> list[tuple[RunRow, list[Record]]]:
+    """What the journal says of all runs, the newest first."""
 
-    async def read() -> list[Record]:
+    async def read() -> list[tuple[RunRow, list[Record]]]:
         journal = await open_journal(place / "state", clock=SystemClock())
         try:
-            return list(await journal.read(run_id or (await journal.rows(limit=1))[0].run_id))
+            return [(row, list(await journal.read(row.run_id))) for row in await journal.rows(limit=100)]
         finally:
             await journal.aclose()
 
     return asyncio.run(read())
 
 
-def rows(place: Path) -> list[RunRow]:
-    """All runs."""
-
-    async def read() -> list[RunRow]:
-        journal = await open_journal(place / "state", clock=SystemClock())
-        try:
-            return list(await journal.rows(limit=100))
-        finally:
-            await journal.aclose()
-
-    return asyncio.run(read())
+def left(place: Path) -> tuple[RunRow, list[Record]]:
+    """What it says of the one run."""
+    (found,) = all_left(place)
+    return found
 
 
 class Zygote:

@@ -8,7 +8,10 @@ import os
 import signal
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +33,10 @@ from massgen_mcp.tools.downstream.entry import PackageCache
 from massgen_mcp.tools.toolset import Situation, Toolset
 from massgen_mcp.workspace.context import Context
 
-__all__ = ["RUN", "in_a_process_that_is_killed", "opened", "use"]
+__all__ = ["RUN", "in_a_process_that_is_killed", "in_a_process_that_stays", "opened", "use"]
 
+MEASURES_CHILDREN = "COVERAGE_PROCESS_CONFIG"
+"""Where coverage tells the processes that a test starts to count lines too."""
 RUN = "20260101-0000-aaaaaa"
 _SEES = BackendInfo(type="test", title="Test", vendor="test", module="scripted")
 
@@ -99,13 +104,39 @@ def _works(*arguments: Any) -> None:
     anyio.run(_work, *arguments)
 
 
+async def _stay(place: Path, options: Mapping[str, Any]) -> None:
+    async with opened(place, **options):
+        await anyio.sleep_forever()
+
+
+def _stays(*arguments: Any) -> None:
+    anyio.run(_stay, *arguments)
+
+
+def _makes() -> ForkServerContext:
+    """A server that has everything loaded makes the processes: each is a new one, and quickly there."""
+    makes = multiprocessing.get_context("forkserver")
+    makes.set_forkserver_preload([__name__])
+    # All of them are killed, and what is killed counts no lines.
+    measured = os.environ.pop(MEASURES_CHILDREN, None)
+    forkserver.ensure_running()
+    if measured is not None:
+        os.environ[MEASURES_CHILDREN] = measured
+    return makes
+
+
+def in_a_process_that_stays(place: Path, **options: Any) -> BaseProcess:
+    """Open the workshop in a process of its own, which does nothing else until it is killed."""
+    process = _makes().Process(target=_stays, args=(place, options))
+    process.start()
+    return process
+
+
 def in_a_process_that_is_killed(
     place: Path, *script: tuple[str, dict[str, Any]], **options: Any
 ) -> list[str]:
     """Do this in the workshop in a process of its own, and kill it. Returns the snapshots it took."""
-    # A server that has everything loaded makes the processes: each is a new one, and quickly there.
-    makes = multiprocessing.get_context("forkserver")
-    makes.set_forkserver_preload([__name__])
+    makes = _makes()
     took, told = makes.Pipe(duplex=False)
     process = makes.Process(target=_works, args=(place, script, options, told))
     process.start()

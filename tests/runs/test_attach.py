@@ -8,7 +8,6 @@ from massgen_mcp.backends.info import BackendInfo
 from massgen_mcp.backends.options import Options
 from massgen_mcp.config.agent_tools import AgentTools
 from massgen_mcp.runs.attach import attach
-from massgen_mcp.runs.equipment import needs_sandbox
 from massgen_mcp.runs.material import Given, Material
 from massgen_mcp.team.spec import AgentSpec, Equipment
 from massgen_mcp.workspace.context import Context
@@ -46,9 +45,3 @@ def test_a_runtime_is_given_text_rather_than_the_folder_around_a_file(tmp_path: 
     seated = attach([spec(RUNTIME)], Equipment(), named(tmp_path / "a.txt"), project=tmp_path)
     assert "a" not in seated.equipment.contexts
     assert "the content" in seated.attached.texts["a"]
-
-
-def test_without_a_sandbox_only_agents_that_are_not_optional_hold_a_question_up():
-    tools = {"a": SHELL, "b": SHELL}
-    assert needs_sandbox(Equipment(tools=tools)) == ("a", "b")
-    assert needs_sandbox(Equipment(tools=tools, optional=frozenset({"b"}))) == ("a",)

@@ -377,6 +377,7 @@ def damage(state: Path, run_id: str, *, seq: int) -> None:
     connection.close()
 
 
+@pytest.mark.no_cover  # the tests above take the same ways in one process
 def test_a_real_process_joins_anothers_run_and_takes_it_up_when_that_one_is_killed(tmp_path: Path):
     state = {"MASSGEN_MCP_STATE_DIR": str(tmp_path / "state")}
     places = [tmp_path / "one", tmp_path / "two"]

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from massgen_mcp.journal import RunRow
+from massgen_mcp.journal import Record, RunRow
 from massgen_mcp.journal.summary import RESUMED
-from tests.runs.crash import CALLS, Zygote, records, rows
+from tests.runs.crash import CALLS, Zygote, all_left
+
+# What a server does, others cover.
+pytestmark = pytest.mark.no_cover
 
 _LIVES = 5
 _QUESTIONS = 10
 """Of each server."""
+
+
+@pytest.fixture(scope="module")
+def zygotes() -> Iterator[tuple[Zygote, Zygote]]:
+    with Zygote() as one, Zygote() as other:
+        yield one, other
 
 
 def _serve(zygote: Zygote, place: Path, name: str, chance: Random) -> int:
@@ -30,25 +39,27 @@ def _serve(zygote: Zygote, place: Path, name: str, chance: Random) -> int:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_runs_of_two_servers_that_are_killed_at_any_time_end_exactly_once(tmp_path: Path, seed: int):
-    with Zygote() as one, Zygote() as other, ThreadPoolExecutor() as threads:
+def test_runs_of_two_servers_that_are_killed_at_any_time_end_exactly_once(
+    zygotes: tuple[Zygote, Zygote], in_memory: Path, seed: int
+):
+    names = ("one", "other")
+    with ThreadPoolExecutor() as threads:
         killed = [
-            threads.submit(_serve, zygote, tmp_path, name, Random(f"{seed}{name}"))
-            for name, zygote in (("one", one), ("other", other))
+            threads.submit(_serve, zygote, in_memory, name, Random(f"{seed}{name}"))
+            for name, zygote in zip(names, zygotes, strict=True)
         ]
         assert sum(future.result() for future in killed) > 1
-    found = rows(tmp_path)
-    assert Counter(row.question for row in found) == Counter(
-        f"{name}{number}" for name in ("one", "other") for number in range(_QUESTIONS)
+    found = all_left(in_memory)
+    assert Counter(row.question for row, _ in found) == Counter(
+        f"{name}{number}" for name in names for number in range(_QUESTIONS)
     )
-    sent = (tmp_path / CALLS).read_text().splitlines()
-    resumed = sum(_check(tmp_path, row, sent) for row in found)
+    sent = (in_memory / CALLS).read_text().splitlines()
+    resumed = sum(_check(row, records, sent) for row, records in found)
     assert resumed > 0
 
 
-def _check(place: Path, row: RunRow, sent: Sequence[str]) -> int:
+def _check(row: RunRow, found: Sequence[Record], sent: Sequence[str]) -> int:
     """One run that is over. Returns how often it was taken up."""
-    found = records(place, row.run_id)
     kinds = Counter(record.kind for record in found)
     assert [record.seq for record in found] == list(range(1, len(found) + 1))
     assert (row.state, kinds["Finished"], found[-1].kind) == ("completed", 1, "Finished")

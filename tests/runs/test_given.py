@@ -179,6 +179,7 @@ for number in range(10_000):
 """
 
 
+@pytest.mark.no_cover  # what is killed counts no lines
 def test_after_a_kill_all_is_there_or_nothing_counts(tmp_path: Path):
     with subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-c", _KEEPER, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import pytest
 
 from massgen_mcp.config.environment import Environment
 from massgen_mcp.config.load import Loaded, load_file
-from massgen_mcp.runs.kept import KeptTeams
+from massgen_mcp.runs.kept import KeptTeams, Looked, Row
 
 PLAIN = "agent: {id: a, backend: {type: openai}}"
 
@@ -27,8 +28,8 @@ class Shelf:
         self.reads += 1
         return load_file(self.file, approved=[self.file.parent], environment=Environment.of({}))
 
-    def load(self, *, day: str = "Monday") -> Loaded:
-        return self.kept.load(self.file, self._read, depends=day)
+    def load(self, *, day: str = "Monday", looked: Looked | None = None) -> Loaded:
+        return self.kept.load(self.file, self._read, depends=day, looked=looked)
 
 
 def test_a_file_that_stays_as_it_is_is_read_once(tmp_path: Path) -> None:
@@ -45,6 +46,38 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     changed = shelf.load().team
     assert changed is not None
     assert changed.agents[0].id == "b"
+
+
+def test_a_folder_is_looked_into_once_for_all_files_of_a_list(tmp_path: Path) -> None:
+    shelf, looked = Shelf(tmp_path), dict[Path, Hashable]()
+    first = shelf.load(looked=looked)
+    assert list(looked) == [tmp_path]
+    shelf.file.write_text("agent: {id: b, backend: {type: gemini}}", encoding="utf-8")
+    assert shelf.load(looked=looked) is first
+    assert shelf.load(looked={}) is not first
+
+
+@pytest.mark.anyio
+async def test_a_row_is_made_again_when_the_file_or_what_backends_say_has_changed(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    made: list[Loaded] = []
+
+    async def row(backends: Sequence[Row]) -> Row:
+        async def make() -> Row:
+            made.append(loaded)
+            return {"made": len(made)}
+
+        loaded = shelf.load()
+        return await shelf.kept.row(shelf.file, loaded, backends, make)
+
+    down: list[Row] = [{"backend": "ollama", "ready": False}]
+    up: list[Row] = [{"backend": "ollama", "ready": True}]
+    assert [await row(down), await row(down), await row(up)] == [{"made": 1}, {"made": 1}, {"made": 2}]
+    shelf.file.write_text("agent: {id: b, backend: {type: gemini}}", encoding="utf-8")
+    assert await row(up) == {"made": 3}
+    program = f"agent: {{id: a, backend: {{type: codex, cli_path: {tmp_path / 'codex'}}}}}"
+    shelf.file.write_text(program, encoding="utf-8")
+    assert [await row(up), await row(up)] == [{"made": 4}, {"made": 5}]  # its program may come and go
 
 
 def test_variables_beside_it_and_another_day_change_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from massgen_mcp.config.search import TeamFile
 from massgen_mcp.journal import open_journal
 from massgen_mcp.runs import Runs
 from massgen_mcp.runs.catalogue import backend_row, backend_rows, fitting, team_row
-from massgen_mcp.runs.local_servers import LocalServer, local_servers
+from massgen_mcp.runs.local_servers import Here, LocalServer, local_servers
 from massgen_mcp.runs.open import open_runs
 from tests.backends.wire import closed_port, http_json, wire
 
@@ -35,7 +36,7 @@ DOWN = {info.type: LocalServer() for info in public_backends() if info.local and
 
 
 def rows_of(environment: Environment = NOTHING, **local: LocalServer) -> dict[str, dict[str, Any]]:
-    return {row["backend"]: row for row in backend_rows(environment, {**DOWN, **local}, None)}
+    return {row["backend"]: row for row in backend_rows(environment, Here(servers={**DOWN, **local}), None)}
 
 
 @asynccontextmanager
@@ -89,8 +90,30 @@ async def test_a_backend_whose_extra_is_not_installed_says_what_to_install(
     }
 
 
+def test_claude_code_is_ready_where_a_key_or_a_login_pays_for_it() -> None:
+    pytest.importorskip("claude_agent_sdk")
+    path = {"PATH": os.environ["PATH"]}
+    row = rows_of(Environment.of(path))["claude_code"]
+    assert (row["ready"], row["why"]) == (False, "neither a key nor a good login is there")
+    assert row["remedy"].startswith("Log in with `claude`")
+    keyed = Environment.of({**path, "ANTHROPIC_API_KEY": KEY})
+    assert rows_of(keyed)["claude_code"]["ready"]
+    there = Here(servers=DOWN, logged_in=True)
+    assert next(row for row in backend_rows(NOTHING, there, None) if row["backend"] == "claude_code")["ready"]
+
+
+@pytest.mark.parametrize("logged_in", [True, False])
+async def test_a_team_counts_on_claude_code_only_where_somebody_pays(*, logged_in: bool) -> None:
+    pytest.importorskip("claude_agent_sdk")
+    text = "agent: {id: a, backend: {type: claude_code}}"
+    loaded = load_text(text, environment=NOTHING, origin="file", name="mine")
+    file = TeamFile(name="mine", path=Path("mine.yaml"), folder=Path(), place="operator")
+    row = await team_row(file, loaded, Here(servers=DOWN, logged_in=logged_in), Prices())
+    assert row["ready"] is logged_in
+
+
 async def test_one_backend_has_every_column_the_legend_its_switches_its_setup_and_its_models() -> None:
-    row = await backend_row("gemini", NOTHING, DOWN, Prices())
+    row = await backend_row("gemini", NOTHING, Here(servers=DOWN), Prices())
     assert set(row["can"]) == {capability.value for capability in Capability}
     assert set(row["legend"]) == {support.value for support in Support}
     assert set(row["flags"]) == {"enable_web_search", "enable_code_execution", "enable_code_interpreter"}
@@ -133,7 +156,7 @@ def test_lm_studio_is_ready_where_lms_can_start_it(tmp_path: Path) -> None:
 
 async def test_one_local_backend_lists_what_is_loaded_and_what_would_be() -> None:
     local = {**DOWN, "lmstudio": LocalServer(loaded=("a",), on_demand=("b",))}
-    row = await backend_row("lmstudio", NOTHING, local, Prices())
+    row = await backend_row("lmstudio", NOTHING, Here(servers=local), Prices())
     assert (row["loaded"], row["loaded_on_demand"]) == (["a"], ["b"])
 
 
@@ -166,7 +189,7 @@ async def test_a_team_counts_a_local_agent_as_its_server_is(server: LocalServer,
     text = "agent: {id: a, backend: {type: lmstudio, model: m}}"
     loaded = load_text(text, environment=NOTHING, origin="file", name="mine")
     file = TeamFile(name="mine", path=Path("mine.yaml"), folder=Path(), place="operator")
-    row = await team_row(file, loaded, {**DOWN, "lmstudio": server}, Prices())
+    row = await team_row(file, loaded, Here(servers={**DOWN, "lmstudio": server}), Prices())
     assert (row["name"], row["ready"], row["members"]) == ("mine", ready, ["lmstudio/m"])
     assert ready or "why" in row
 
@@ -188,6 +211,39 @@ async def test_the_whole_list_has_the_teams_the_default_team_and_the_spending(tm
     assert fast["expected_usd"] > 0
     assert found["spent_today_usd"] == 0
     assert KEY not in json.dumps(found)
+
+
+async def test_with_nothing_configured_it_says_within_its_room_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ANTROPIC_API_KEY=x\n", encoding="utf-8")
+    async with opened(tmp_path, OPENAI_KEY=KEY) as runs:
+        found = await runs.catalogue(limit=4_096)
+    assert len(json.dumps(found, separators=(",", ":"))) <= 4_096
+    words = found["default_team"]["remedy"]
+    for part in (
+        "1. Set a key, such as OPENAI_API_KEY",
+        "desktop apps do not hand over the shell's variables",
+        "2. Start a server with a model on this machine: Ollama, LM Studio",
+        "3. Log in with Claude Code: run `claude`",
+        f"looked in the process's environment, {tmp_path / '.env'}",
+        "may be meant as keys: ANTROPIC_API_KEY, OPENAI_KEY.",
+        'team="demo"',
+    ):
+        assert part in words
+    assert KEY not in json.dumps(found)
+    assert all(row["why"] for row in found["backends"] if not row["ready"])
+
+
+async def test_a_key_set_or_a_server_started_shows_in_the_next_list(tmp_path: Path) -> None:
+    """What is kept from one list to the next is what has not changed."""
+    async with opened(tmp_path, GROQ_API_KEY=KEY) as runs:
+        before = await runs.catalogue()
+        assert await runs.catalogue() == before
+        (tmp_path / "mine.yaml").write_text("agent: {id: a, backend: {type: groq}}", encoding="utf-8")
+        added = {team["name"]: team for team in (await runs.catalogue())["teams"]}
+        assert added["mine"]["ready"]
+        (tmp_path / "mine.yaml").write_text("agent: {id: a, backend: {type: grok}}", encoding="utf-8")
+        changed = {team["name"]: team for team in (await runs.catalogue())["teams"]}
+        assert not changed["mine"]["ready"]
 
 
 def test_remedies_are_the_first_to_go_where_there_is_no_room() -> None:

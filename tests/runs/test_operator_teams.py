@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
@@ -17,11 +17,12 @@ from massgen_mcp.backends.info import BackendInfo, ModelInfo
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.backends.prices import Prices
 from massgen_mcp.errors import ConfigError, RequestRefused
-from massgen_mcp.runs import Allowance, Ask, RunResult, Runs
+from massgen_mcp.runs import Allowance, Ask, ResolvedTeam, RunResult, Runs
 from massgen_mcp.runs.default_team import Candidate, candidates, choose, loaded_models
 from massgen_mcp.runs.open import open_runs
 from massgen_mcp.runs.settings import read_settings
-from massgen_mcp.runs.teams import Place
+from massgen_mcp.runs.teams import OperatorTeams, Place
+from massgen_mcp.workspace.sandbox import SandboxUnavailable
 from tests.backends.chats import USAGE, chunk, finish
 from tests.backends.wire import Until, closed_port, http, http_json, sse, wire
 
@@ -480,3 +481,45 @@ async def test_a_local_server_is_asked_one_request_at_a_time(world: Path):
             with anyio.fail_after(10):
                 assert (await handle.wait()).status == "completed"
     assert len(server.requests) == 2
+
+
+# Without a sandbox.
+
+PLAIN = "{type: chatcompletion, model: m, base_url: 'http://127.0.0.1:1/v1'}"
+SHELL = PLAIN.replace("}", ", cwd: w, enable_mcp_command_line: true}")
+
+
+async def unconfined(world: Path, team: str) -> ResolvedTeam:
+    """That team, on a machine where nothing can be confined."""
+
+    async def none(environ: Mapping[str, str]) -> object:
+        del environ
+        raise SandboxUnavailable("no sandbox works here. Install bubblewrap.")
+
+    write_team(world, team)
+    async with opened(world) as runs:
+        teams = runs.teams
+    assert isinstance(teams, OperatorTeams)
+    return await replace(teams, find_sandbox=none).resolve(Ask(question="q", team="mine"))
+
+
+async def test_an_optional_agent_whose_tools_need_a_sandbox_sits_out_where_there_is_none(world: Path):
+    agents = f"agents:\n- {{id: a, backend: {PLAIN}}}\n- {{id: b, optional: true, backend: {SHELL}}}\n"
+    team = await unconfined(world, f"{agents}orchestrator: {{presenter_agent: b}}\n")
+    assert [agent.id for agent in team.agents] == ["a"]
+    assert (set(team.equipment.tools), team.settings.presenter) == (set(), None)
+    assert "b sat out: no sandbox works here. Install bubblewrap." in team.warnings
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (f"id: a, backend: {SHELL}", r"^a: no sandbox works here\. Install bubblewrap\. Nothing was spent\."),
+        (f"id: a, optional: true, backend: {SHELL}", r"has 0 agents that can work and needs 1\. Nothing was"),
+    ],
+)
+async def test_a_team_that_can_not_do_without_such_an_agent_is_refused_before_anything_is_spent(
+    world: Path, other: str, words: str
+):
+    with pytest.raises(RequestRefused, match=words):
+        await unconfined(world, f"agents:\n- {{{other}}}\n- {{id: b, optional: true, backend: {SHELL}}}\n")

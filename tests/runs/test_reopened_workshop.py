@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,10 @@ from massgen_mcp.workspace.beneath import PART
 from massgen_mcp.workspace.kept_folder import KeptFolder
 from massgen_mcp.workspace.run_folder import RunFolder
 from tests.confined import LINUX
-from tests.runs.reopening import RUN, in_a_process_that_is_killed, opened, use
+from tests.runs.reopening import RUN, in_a_process_that_is_killed, in_a_process_that_stays, opened, use
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60), LINUX]
 
-ROOT = Path(__file__).parent.parent.parent
 PRESENTS = ("begin", {"presents": True})
 
 
@@ -230,40 +227,19 @@ async def test_a_follow_up_begins_with_the_files_of_the_answer_once(tmp_path: Pa
         assert _files(_folder(tools)) == {"src/a.py": "1", "later.txt": "2"}
 
 
-_BEGINNER = """
-import sys, anyio
-from pathlib import Path
-from massgen_mcp.team.spec import EarlierWork
-from tests.runs.reopening import opened
-
-async def main():
-    print("now", flush=True)
-    earlier = EarlierWork(run_id=sys.argv[2], snapshot=sys.argv[3])
-    async with opened(Path(sys.argv[1]), run_id="next", earlier=earlier):
-        await anyio.sleep(30)
-
-anyio.run(main)
-"""
-
-
-async def test_a_kill_while_the_files_are_taken_over_has_it_done_again_whole(tmp_path: Path):
+async def test_a_kill_while_the_files_are_taken_over_has_it_done_again_whole(in_memory: Path):
     wrote = [_wrote(f"d{number % 7}/{number}.txt", f"{number}" * 20) for number in range(120)]
-    (snapshot,) = in_a_process_that_is_killed(tmp_path, ("begin", {}), *wrote, ("snapshot", {}))
-    work = tmp_path / "state" / "runs" / "next" / "workspaces" / "agent1" / "work"
-    with subprocess.Popen(  # noqa: ASYNC220, S603 - our own program, and nothing else is to go on
-        [sys.executable, "-c", _BEGINNER, str(tmp_path), RUN, snapshot], cwd=ROOT, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        while not (work / "d3").exists():
-            assert process.poll() is None
-        process.kill()
-    assert not (tmp_path / "state" / "kept" / "next" / "begun-agent1").exists()
+    (snapshot,) = in_a_process_that_is_killed(in_memory, ("begin", {}), *wrote, ("snapshot", {}))
+    earlier = EarlierWork(run_id=RUN, snapshot=snapshot)
+    work = in_memory / "state" / "runs" / "next" / "workspaces" / "agent1" / "work"
+    process = in_a_process_that_stays(in_memory, run_id="next", earlier=earlier)
+    while not (work / "d3").exists():
+        assert process.is_alive()
+    process.kill()
+    process.join()
+    assert not (in_memory / "state" / "kept" / "next" / "begun-agent1").exists()
     (work / "d0" / "0.txt").write_text("half")
-    async with opened(tmp_path, run_id="next", earlier=EarlierWork(run_id=RUN, snapshot=snapshot)) as (
-        _,
-        tools,
-    ):
+    async with opened(in_memory, run_id="next", earlier=earlier) as (_, tools):
         files = _files(_folder(tools))
     assert files == {arguments["path"]: arguments["content"] for _, arguments in wrote}
 

@@ -11,10 +11,12 @@ from typing import Any
 import anyio
 import pytest
 
+from massgen_mcp.clock import ScriptedClock
 from massgen_mcp.errors import JournalError
 from massgen_mcp.journal import Journal, MemoryJournal, open_journal, summarise
-from massgen_mcp.runs import Ask, Runs
+from massgen_mcp.runs import Ask, RunResult, Runs
 from massgen_mcp.runs.past import result_of_record
+from tests.runs import crash
 from tests.teams import After, ScriptedTeam, scripted_team
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +64,44 @@ async def test_a_run_of_another_process_can_be_looked_at_waited_for_and_stopped(
             assert await watcher.cancel(run_id, "again") == stopped
 
 
+async def test_a_run_of_another_process_says_how_long_its_team_usually_takes(folder: Path):
+    clock, gate = ScriptedClock(), anyio.Event()
+    teams = [two(event, await open_journal(folder, clock=clock)) for event in (gate, anyio.Event())]
+    other = scripted_team(a=[])
+    other.journal = await open_journal(folder, clock=clock)
+    before, now, later = (replace(team, clock=clock) for team in (*teams, other))
+    async with opened(before) as driver, opened(now) as another, opened(later) as watcher:
+        first = await driver.start(Ask(question="one"))
+        await before.answering.wait()
+        await clock.advance(60)
+        assert (await watcher.result(first.run_id)).eta_seconds is None
+        gate.set()
+        with anyio.fail_after(10):
+            await first.wait()
+        run_id = (await another.start(Ask(question="two"))).run_id
+        await now.answering.wait()
+        for passed, left in ((20, 40), (50, 1)):
+            await clock.advance(passed)
+            assert (await watcher.wait(run_id, 0)).eta_seconds == left
+
+
+async def test_a_run_of_another_process_that_waits_for_a_place_has_not_begun(folder: Path):
+    team = two(anyio.Event(), await open_journal(folder))
+    async with anyio.create_task_group() as tasks:
+        driver = Runs(replace(team.world(), max_runs=1), tasks)
+        begun_id = await begun(driver)
+        waiting = await driver.start(Ask(question="and then?"))
+        other = scripted_team(a=[])
+        other.journal = await open_journal(folder)
+        async with opened(other) as watcher:
+            seen = [await watcher.result(run_id) for run_id in (begun_id, waiting.run_id)]
+        assert [(one.status, one.phase, one.done) for one in seen] == [
+            ("running", "answering", "1/2"),
+            ("running", "waiting to begin", "0/2"),
+        ]
+        tasks.cancel_scope.cancel()
+
+
 async def test_waiting_for_a_run_of_another_process_ends_with_it(folder: Path):
     gate = anyio.Event()
     async with opened(two(gate, await open_journal(folder))) as driver:
@@ -87,7 +127,8 @@ async def test_a_run_whose_process_has_gone_is_interrupted_and_keeps_its_answers
     assert (result.status, result.answer) == ("interrupted", "4")
     assert "1 answer." in result.error
     assert result.usage.lost["requests"] == 1
-    assert spent == pytest.approx(0.01)
+    assert result.usage.lost["cost_usd"] > 0
+    assert spent == pytest.approx(0.01 + result.usage.lost["cost_usd"])
 
 
 async def test_a_result_of_another_version_is_read_from_its_records():
@@ -123,13 +164,13 @@ class Full(MemoryJournal):
 
     async def begin(self, run_id: str, **what: Any) -> Any:
         log = await super().begin(run_id, **what)
-        return _Refusing(log, self.kinds)
+        return _Refusing(log, self)
 
 
 class _Refusing:
-    def __init__(self, log: Any, kinds: tuple[str, ...]) -> None:
+    def __init__(self, log: Any, journal: Full) -> None:
         self._log = log
-        self._kinds = kinds
+        self._journal = journal
 
     async def append(self, kind: Any, body: Any, **more: Any) -> Any:
         self._refuse(kind)
@@ -140,7 +181,7 @@ class _Refusing:
         return await self._log.append_all(entries)
 
     def _refuse(self, *kinds: str) -> None:
-        if any(kind in self._kinds for kind in kinds):
+        if any(kind in self._journal.kinds for kind in kinds):
             raise JournalError("The disk is full.")
 
     def __getattr__(self, name: str) -> Any:
@@ -166,6 +207,42 @@ async def test_a_run_whose_journal_fails_ends_with_what_it_has():
         with anyio.fail_after(10):
             result = await (await runs.start(Ask(question="q"))).wait()
     assert (result.status, result.answer) == ("partial", "4")
+    assert "The disk is full." in result.error
+
+
+async def test_a_run_whose_journal_fails_before_anybody_answered_has_failed_and_says_why():
+    team = scripted_team(a=["answer: 4"])
+    full = team.journal = Full()
+    full.kinds = ("TurnStarted",)
+    async with opened(team) as runs:
+        with anyio.fail_after(10):
+            result = await (await runs.start(Ask(question="q"))).wait()
+    assert (result.status, result.answer, team.asked) == ("failed", "", [])
+    assert "The disk is full." in result.error
+
+
+async def test_what_the_presenter_changed_is_told_although_the_journal_fails_behind_it(tmp_path: Path):
+    result: RunResult | None = None
+    async with anyio.create_task_group() as tasks:
+        real = crash.world(tmp_path)
+        full = Full()
+
+        async def journal() -> Journal:
+            return full
+
+        runs = Runs(replace(real, open_journal=journal), tasks)
+        handle = await runs.start(Ask(question="q"))
+        with anyio.fail_after(20), handle.listen() as listener:
+            async for record in listener:
+                if record.body.get("kind") == "present":
+                    full.kinds = ("AnswerGiven", "Finished")
+        result = await handle.wait()
+        assert (await runs.change(handle.run_id, "done.txt")).endswith("+done\n")
+        await runs.aclose()
+        tasks.cancel_scope.cancel()
+    assert result is not None
+    assert (result.status, result.answer) == ("partial", "better beta")
+    assert [(row.path, row.added) for row in result.changes] == [("done.txt", 1)]
     assert "The disk is full." in result.error
 
 

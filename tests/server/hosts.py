@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.server.peers import Era, envelope, hello
+from tests.server.zygote import Forked, fork
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 class Host:
     """One started server."""
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: Path, era: Era) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked, errors: Path, era: Era) -> None:
         self.process = process
         self.era = era
         self.lines: list[str] = []
@@ -107,24 +108,40 @@ def started(
     era: Era = "2026-07-28",
     *,
     environ: Mapping[str, str] | None = None,
+    warm: bool = True,
 ) -> Generator[Host]:
-    """A server process, killed at the end if it is still there."""
+    """A server process, killed at the end if it is still there: `python ARGUMENTS`.
+
+    Args:
+        arguments: of Python.
+        folder: the home folder of the process, its state below.
+        era: how it is spoken to.
+        environ: more variables.
+        warm: it need not load anything first; for `-m MODULE` alone.
+    """
     errors = folder / "stderr"
     kept = ("PATH", "LANG", "COVERAGE_PROCESS_CONFIG")
     clean = {key: os.environ[key] for key in kept if key in os.environ}
     own = {"HOME": str(folder), "MASSGEN_MCP_STATE_DIR": str(folder / "state")}
-    with (
-        errors.open("wb") as stderr,
-        subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=clean | own | dict(environ or {}),
-            cwd=ROOT,
-        ) as process,
-    ):
+    variables = clean | own | dict(environ or {})
+    with errors.open("wb") as stderr, _begun(arguments, variables, stderr, warm=warm) as process:
         try:
             yield Host(process, errors, era)
         finally:
             process.kill()
+
+
+def _begun(
+    arguments: Sequence[str], environ: Mapping[str, str], stderr: IO[bytes], *, warm: bool
+) -> subprocess.Popen[bytes] | Forked:
+    if warm:
+        assert arguments[0] == "-m"
+        return fork(arguments[1], arguments[2:], environ=environ, stderr=stderr)
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=environ,
+        cwd=ROOT,
+    )

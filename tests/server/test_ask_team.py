@@ -15,9 +15,10 @@ from mcp import Client
 from massgen_mcp.clock import ScriptedClock
 from massgen_mcp.errors import BackendError, ConfigError, JournalError, Problem, RequestRefused
 from massgen_mcp.journal import Journal, MemoryJournal
-from massgen_mcp.messages import Request
+from massgen_mcp.messages import Reply, Request, ToolCall
 from massgen_mcp.runs import Allowance, Runs
 from massgen_mcp.server.app import build_server
+from massgen_mcp.usage import Usage
 from tests.server.peers import ERAS, Era, connected
 from tests.server.shown import SPLIT, data, text
 from tests.teams import After, ScriptedTeam, scripted_team
@@ -81,8 +82,17 @@ async def test_no_answer_is_an_error_with_the_cause_for_each_agent(mode: str):
     result = await ask(scripted_team(a=[refused], b=[over]), mode)
     assert result.is_error
     assert "a (scripted): The key in XAI_API_KEY was refused. Set a valid one." in text(result)
-    assert "b (scripted): No quota is left. Add credit." in text(result)
+    assert "b (scripted): No quota is left. Add credit.\nNothing is known to have been spent." in text(result)
     assert data(result)["status"] == "failed"
+    assert data(result)["error"].endswith("Nothing is known to have been spent.")
+
+
+async def test_an_error_says_what_was_spent_without_an_answer():
+    refused = BackendError("No quota is left. Add credit.", kind="quota")
+    call, used = ToolCall(id="1", name="no_tool", arguments="{}"), Usage(requests=1, input=300)
+    result = await ask(scripted_team(a=[Reply(calls=(call,), finish="tool_calls", usage=used), refused]))
+    assert result.is_error
+    assert data(result)["error"].endswith("\n$0.03 was spent.")
 
 
 async def test_an_agent_that_fails_makes_the_answer_partial_and_is_named():
@@ -91,6 +101,7 @@ async def test_an_agent_that_fails_makes_the_answer_partial_and_is_named():
     assert not result.is_error
     assert data(result)["status"] == "partial"
     assert data(result)["warnings"] == ["b failed: No quota is left. Add credit."]
+    assert text(result).splitlines()[-1].endswith(" · b failed: No quota is left. Add credit.")
 
 
 async def test_waiting_zero_seconds_starts_in_the_background_and_names_the_next_call(mode: str):
@@ -162,7 +173,11 @@ async def test_all_problems_with_arguments_are_told_at_once(mode: str):
         ({"budget": 1}, "`budget` must be an object, not 1."),
         ({"agents": []}, "`agents` must not be empty."),
         ({"agents": "gpt-5"}, '`agents` must be a list of strings, not "gpt-5".'),
-        ({"agents": [3]}, "`agents.0` must be a string, not 3."),
+        ({"agents": [3]}, "`agents.0` must be a string, not 3: a model's name."),
+        (
+            {"agents": [{"model": "gpt-5", "base_url": "http://x"}]},
+            "a model's name. Addresses and keys are the operator's.",
+        ),
         ({"agents": ["a"] * 13}, "`agents` is too long: at most 12 are taken."),
         ({"wait_seconds": -1}, "`wait_seconds` must be at least 0, not -1."),
         ({"question": ""}, "`question` is empty. Put the whole question in it."),
@@ -175,6 +190,15 @@ async def test_a_wrong_argument_is_named_with_what_is_taken(arguments: dict[str,
     assert result.is_error
     assert words in text(result)
     assert text(result).endswith("Nothing was spent.")
+
+
+async def test_what_is_known_is_said_once_however_much_is_unknown():
+    result = await ask(scripted_team(), teem=1, zzzz=1, budget={"cost": 1})
+    assert text(result) == (
+        "Unknown argument `budget.cost`. Unknown argument `teem`. Did you mean `team`? Unknown argument "
+        "`zzzz`. Known: question, team, agents, context, files, images, strategy, continue_run, budget, "
+        "wait_seconds, detail. In `budget`: usd, tokens, requests, seconds. Nothing was spent."
+    )
 
 
 async def test_null_for_an_optional_argument_is_absence():
@@ -259,7 +283,7 @@ async def test_a_broken_team_file_is_told_whole_and_costs_nothing(mode: str):
     class BadFile(ScriptedTeam):
         async def resolve(self, ask: Any) -> Any:
             del ask
-            problem = Problem(path="agents[1].backend.type", message="unknown backend 'google'.", line=9)
+            problem = Problem(path="agents[1].backend.type", message="unknown backend 'google'", line=9)
             raise ConfigError([problem], name="fast")
 
     result = await ask(BadFile({}), mode)

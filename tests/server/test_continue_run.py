@@ -274,7 +274,7 @@ async def call_until(client: Client, run_id: str, done: str) -> None:
 
 async def test_a_run_made_by_other_prompts_is_not_taken_up_but_can_be_followed_up(tmp_path: Path):
     run_id = await interrupted(tmp_path)
-    rewrite(tmp_path, run_id, '"prompts":1', '"prompts":0')
+    rewrite(tmp_path, run_id, '"prompts":2', '"prompts":0')
     team = ScriptedTeam({"a": ["answer: 8"], "b": ["answer: 8"]})
     async with server(team, tmp_path) as client:
         words = await refused(client, continue_run=run_id)

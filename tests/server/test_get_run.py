@@ -53,11 +53,16 @@ async def test_many_runs_come_in_pages():
             await clock.advance(1)
         first = data(await client.call_tool("get_run", {}))
         second = data(await client.call_tool("get_run", {"cursor": first["cursor"]}))
-        broken = await client.call_tool("get_run", {"cursor": "soon"})
+        broken = [
+            await client.call_tool("get_run", {"cursor": cursor})
+            for cursor in ("soon", "nan", "inf", "-5", "1e300")
+        ]
+        beyond = await client.call_tool("get_run", {"cursor": "0.5"})
     assert [row["question"] for row in second["runs"]] == ["2?", "1?", "0?"]
     assert "cursor" not in second
-    assert broken.is_error
-    assert text(broken).startswith("`cursor` is not one of this list.")
+    assert all(result.is_error for result in broken)
+    assert {text(result).partition(". ")[0] for result in broken} == {"`cursor` is not one of this list"}
+    assert text(beyond) == "There are no older runs."
 
 
 async def test_a_finished_run_is_returned_as_it_was():
@@ -159,13 +164,54 @@ async def test_a_detail_needs_a_run():
     assert text(result).startswith("`detail` needs `run_id`.")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{"path": "a.txt"}, {"wait_seconds": 5}, {"detail": "files", "path": "a.txt"}],
+    ids=json.dumps,
+)
+async def test_what_is_of_one_run_is_not_passed_over_where_none_is_named(arguments: dict[str, Any]):
+    async with Client(build_server(scripted_team())) as client:
+        result = await client.call_tool("get_run", arguments)
+    assert result.is_error
+    assert text(result) == (
+        f"{' and '.join(f'`{name}`' for name in arguments)} needs `run_id`. "
+        "Call get_run without arguments for the latest runs. Nothing was spent."
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"detail": "votes", "path": "a.txt"}, '`path` goes with detail="files", not with "votes".'),
+        ({"cursor": "1.0"}, "`cursor` goes with the detail answers, files or transcript."),
+        ({"detail": "votes", "cursor": "1.0"}, "`cursor` goes with the detail answers, files or transcript."),
+    ],
+    ids=["path", "summary", "votes"],
+)
+async def test_an_argument_that_a_detail_does_not_have_is_not_passed_over(
+    arguments: dict[str, Any], words: str
+):
+    async with asked(scripted_team(a=["answer: 4"])) as (client, run_id):
+        result = await client.call_tool("get_run", {"run_id": run_id, **arguments})
+    assert result.is_error
+    assert text(result).startswith(words)
+    assert text(result).endswith("Nothing was spent.")
+
+
+async def test_a_run_without_files_says_so_in_both_parts():
+    async with asked(scripted_team(a=["answer: 4"])) as (client, run_id):
+        result = await client.call_tool("get_run", {"run_id": run_id, "detail": "files"})
+    assert data(result) == {"run_id": run_id, "status": "completed", "files": []}
+    assert text(result).startswith("The run made no files.\n\n---\ncompleted · a's answer")
+
+
 @pytest.mark.parametrize("tool", ["get_run", "cancel_run"])
 async def test_an_unknown_run_is_answered_with_how_to_find_it(tool: str):
     async with Client(build_server(scripted_team())) as client:
         result = await client.call_tool(tool, {"run_id": "20200101-0000-aaaaaa"})
     assert result.is_error
     assert "20200101-0000-aaaaaa" in text(result)
-    assert text(result).endswith("Call get_run without arguments for the latest runs.")
+    assert text(result).endswith("get_run without arguments lists those there are. Nothing was spent.")
 
 
 async def test_waiting_ends_when_the_run_does():

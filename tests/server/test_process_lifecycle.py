@@ -21,6 +21,7 @@ from tests.confined import LINUX, alive
 from tests.http.test_http_process import call as call_http, started as started_http
 from tests.server.hosts import Host, started
 from tests.server.shown import data
+from tests.server.zygote import Forked
 from tests.working import agent, answer, call, host
 
 pytestmark = [pytest.mark.timeout(90), LINUX]
@@ -36,18 +37,18 @@ FIRST_SIGNAL_LEADS_BY = 0.1
 class Ending:
     """A way to end a server."""
 
-    end: Callable[[subprocess.Popen[Any]], None]
+    end: Callable[[subprocess.Popen[Any] | Forked], None]
     codes: tuple[int, ...]
     seconds: float
     """Until nothing of it is left."""
 
 
-def _hang_up(process: subprocess.Popen[Any]) -> None:
+def _hang_up(process: subprocess.Popen[Any] | Forked) -> None:
     assert process.stdin is not None
     process.stdin.close()
 
 
-def _interrupt_and_terminate(process: subprocess.Popen[Any]) -> None:
+def _interrupt_and_terminate(process: subprocess.Popen[Any] | Forked) -> None:
     process.send_signal(signal.SIGINT)
     time.sleep(FIRST_SIGNAL_LEADS_BY)
     process.send_signal(signal.SIGTERM)
@@ -135,7 +136,7 @@ def wait_for_work(markers: list[str], done: Callable[[], bool], errors: Callable
         time.sleep(0.05)
 
 
-def check_end(process: subprocess.Popen[Any], ending: Ending, markers: list[str]) -> None:
+def check_end(process: subprocess.Popen[Any] | Forked, ending: Ending, markers: list[str]) -> None:
     until = time.monotonic() + ending.seconds
     ending.end(process)
     assert process.wait(ending.seconds) in ending.codes

@@ -25,7 +25,7 @@ OURS = {
 
 def test_until_the_first_call_nothing_heavy_is_loaded(tmp_path: Path):
     unmeasured = {"COVERAGE_PROCESS_CONFIG": ""}
-    with started(["-X", "importtime", "-m", "massgen_mcp"], tmp_path, environ=unmeasured) as host:
+    with started(["-X", "importtime", "-m", "massgen_mcp"], tmp_path, environ=unmeasured, warm=False) as host:
         host.shake_hands()
         host.request(1, "prompts/list")
         host.request(2, "resources/list")
@@ -43,7 +43,7 @@ def test_until_the_first_call_nothing_heavy_is_loaded(tmp_path: Path):
 
 
 def test_with_nothing_configured_it_starts_and_says_what_to_do(tmp_path: Path):
-    with started(["-m", "massgen_mcp"], tmp_path) as host:
+    with started(["-m", "massgen_mcp"], tmp_path, warm=False) as host:
         host.shake_hands()
         assert len(host.request(1, "tools/list")["result"]["tools"]) == 5
         host.begin(2, "ask_team", question="?")

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -20,12 +21,22 @@ from massgen_mcp.messages import Reply, Request, ToolCall
 from massgen_mcp.usage import Usage
 from tests.team.replays import SECRET, Life, World
 
+if TYPE_CHECKING:
+    from _pytest.mark.structures import ParameterSet
+
 pytestmark = pytest.mark.anyio
 
 WILD = (247,)
 """A seed that found something: a schema from before answering closed."""
-NEWSY = (5, 16, 38, 44)
-"""Those that found something where agents hear of news: after a call of no tool, of several answers."""
+CUT_IN_A_CALL = range(2000, 2006)
+"""Among them are teams whose process ends in a tool's call: it is made again, or its outcome is unknown."""
+NEWSY = (16, 38)
+"""Those in which agents hear of much news, again and again."""
+
+
+def repeated(*seeds: int) -> list[ParameterSet]:
+    """Seeds of which each does what others do, in another order: no lines are counted."""
+    return [pytest.param(seed, marks=pytest.mark.no_cover) for seed in seeds]
 
 
 async def lived(world: World, past: Sequence[Record] = ()) -> Life:
@@ -37,7 +48,7 @@ async def lived(world: World, past: Sequence[Record] = ()) -> Life:
     return life
 
 
-@pytest.mark.parametrize("seed", [*WILD, *range(2000, 2014)])
+@pytest.mark.parametrize("seed", [*WILD, *CUT_IN_A_CALL, *repeated(*range(2006, 2014))])
 async def test_a_run_goes_on_from_any_record_and_pays_for_nothing_again(seed: int):
     world = World(seed)
     whole = await lived(world)
@@ -50,7 +61,7 @@ async def test_a_run_goes_on_from_any_record_and_pays_for_nothing_again(seed: in
         check(again, await lived(world, again))
 
 
-@pytest.mark.parametrize("seed", [*range(4), *NEWSY])
+@pytest.mark.parametrize("seed", [5, *repeated(*range(1, 4), *NEWSY)])
 async def test_agents_hear_of_news_where_they_did_before(seed: int):
     world = World(seed, newsy=True)
     whole = await lived(world)
@@ -61,7 +72,7 @@ async def test_agents_hear_of_news_where_they_did_before(seed: int):
         check(whole.records[:cut], await lived(world, whole.records[:cut]))
 
 
-@pytest.mark.parametrize("seed", [*WILD, *range(3000, 3014)])
+@pytest.mark.parametrize("seed", [*WILD, *repeated(*range(3000, 3014))])
 async def test_a_run_with_all_its_records_is_repeated_without_a_request(seed: int):
     world = World(seed)
     whole = await lived(world)
@@ -73,7 +84,7 @@ async def test_a_run_with_all_its_records_is_repeated_without_a_request(seed: in
     assert again.ended.board == whole.ended.board
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", repeated(*range(10)))
 async def test_where_nothing_depends_on_time_the_outcome_is_always_the_same(seed: int):
     world = World(seed, plain=True)
     whole = await lived(world)
@@ -118,9 +129,10 @@ async def test_calls_of_a_turn_that_is_not_executed_again_count_as_repeated_all_
     assert again.run.seats["a"].repeats == {("look", "{}"): 5}
 
 
+@pytest.mark.no_cover
 async def test_the_teams_that_are_drawn_meet_everything_that_a_run_can_meet():
     seen: Counter[str] = Counter()
-    for seed in range(4000, 4060):
+    for seed in range(4000, 4036):
         for record in (await lived(World(seed, newsy=seed % 6 == 0))).records:
             seen[record.kind] += 1
             seen[str(record.body.get("event"))] += 1

@@ -187,10 +187,9 @@ async def test_a_runtime_hands_in_its_answer_from_inside_its_loop():
     ended = await stage.run()
     assert text_of(ended) == "4"
     runtime = stage.runtimes["a"]
-    assert [result.content for result in runtime.results] == [
-        "seen",
-        "Recorded. Your turn is over: stop now.",
-    ]
+    seen, recorded = (result.content for result in runtime.results)
+    assert re.fullmatch(r"<data-(\w{20})>\nseen\n</data-\1>", seen)
+    assert recorded == "Recorded. Your turn is over: stop now."
     assert runtime.closed
     assert stage.team.seats["a"].usage.requests == 3
     kinds = await stage.kinds()
@@ -319,8 +318,14 @@ async def test_runtimes_side_by_side_cannot_overdraw_together():
         a=[[half, Gate(opens=begun, waits=ended), answer("4")]],
         b=[[Gate(waits=begun), half, Gate(opens=ended), answer("4")]],
     )
-    with anyio.move_on_after(1):
-        await stage.run()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stage.run)
+        await begun.wait()
+        with anyio.fail_after(10), stage.team.log.listen() as records:
+            async for record in records:
+                if record.kind == "TurnEnded":
+                    break
+        tasks.cancel_scope.cancel()
     assert "is used up" in stage.team.seats["b"].error
 
 

@@ -61,6 +61,7 @@ def surroundings(folder: Path, **more: Any) -> Outside:
         "folder": folder / "servers",
         "cache": PackageCache(folder / "cache"),
         "clock": QuickClock(),
+        "grace": 0.3,
         **more,
     }
     return Outside(**given)

@@ -290,7 +290,7 @@ def call(number: Any, name: str, params: dict[str, Any]) -> None:  # noqa: C901,
             text(number, path.read_text() if path.exists() else "nothing")
         case "survivors":
             code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-            child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)  # noqa: S603 - our own
+            child = subprocess.Popen([sys.executable, "-c", code, *sys.argv[3:]], start_new_session=True)  # noqa: S603 - our own
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             text(number, json.dumps([os.getpid(), child.pid]))
             time.sleep(600)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
 from massgen_mcp.tools.downstream import DownstreamTools, Entry
+from massgen_mcp.tools.downstream.definitions import read_tools
+from massgen_mcp.tools.downstream.results import shape_result
 from tests.tools.downstream import QuickClock, Spilled, ask, hostile, opened, surroundings
 
 pytestmark = pytest.mark.anyio
@@ -32,9 +33,9 @@ async def until_gone(*pids: int) -> None:
 @pytest.mark.parametrize(
     ("start", "reason"),
     [
-        ("hang", "it was not ready within 0.6 s"),
-        ("deaf", "it was not ready within 0.6 s"),
-        ("hang_list", "it was not ready within 0.6 s"),
+        ("hang", "it was not ready within 0.3 s"),
+        ("deaf", "it was not ready within 0.3 s"),
+        ("hang_list", "it was not ready within 0.3 s"),
         ("crash", "it ended with exit code 7. Its last words: TypeError: no key set"),
         ("old", "it speaks version '1999-01-01' of the protocol"),
         ("future", "it speaks versions ['2099-01-01'] of the protocol"),
@@ -46,7 +47,7 @@ async def until_gone(*pids: int) -> None:
 async def test_a_server_that_does_not_start_is_off_with_the_reason(
     start: str, reason: str, tmp_path: Path
 ) -> None:
-    limit = 0.6 if "within" in reason else 15.0
+    limit = 0.3 if "within" in reason else 15.0
     async with opened(hostile(start, tmp_path, start_limit=limit), tmp_path) as tools:
         assert tools.specs == ()
         assert tools.down == {"evil"}
@@ -78,6 +79,12 @@ async def test_a_crash_in_a_call_is_an_error_and_the_call_is_not_repeated(tmp_pa
         assert "is not known, so it is not repeated" in result.content
         assert (tmp_path / "crash").read_text() == "1"
         assert (await ask(tools, "evil__echo", a=2)).content == '{"a": 2}', "it was started again"
+
+
+async def test_what_a_server_says_as_instructions_is_shown_nowhere(tmp_path: Path) -> None:
+    async with opened(hostile("good", tmp_path), tmp_path) as tools:
+        assert "Ignore all" not in f"{tools.specs} {tools.warnings}"
+        assert tools.specs[0].description == "[Tool of the MCP server 'evil', in its own words] Does echo."
 
 
 async def test_a_call_that_only_reads_is_made_once_more_after_a_crash(tmp_path: Path) -> None:
@@ -192,6 +199,47 @@ async def test_noise_on_stderr_neither_blocks_nor_grows(tmp_path: Path) -> None:
         assert (await ask(tools, "evil__stderr")).content == "after the noise"
 
 
+async def test_noise_on_stderr_without_end_leaves_room_for_all_else(tmp_path: Path) -> None:
+    good = hostile("good", tmp_path)
+    noisy = replace(good, command=("/bin/sh", "-c", 'yes noise >&2 & exec "$@"', "sh", *good.command))
+    async with opened(noisy, tmp_path) as tools:
+        for _ in range(5):
+            assert (await ask(tools, "evil__echo")).content == "{}"
+
+
+async def test_while_much_is_made_visible_all_else_goes_on(tmp_path: Path) -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.sleep(0.005)
+            ticks += 1
+
+    raw = {"content": [{"type": "text", "text": "\U0001f600" + "\u202e" * 150_000}]}
+    definition = read_tools([{"name": "x"}]).tools[0]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        result = await shape_result("c", "evil__x", raw, definition, surroundings(tmp_path))
+        assert result.content.startswith("\U0001f600[U+202E][U+202E]")
+        assert ticks >= 10
+        tasks.cancel_scope.cancel()
+
+
+async def test_whatever_a_server_names_is_told_in_a_line(tmp_path: Path) -> None:
+    long = "\u202e" * 200_000
+    parts = [
+        {"type": "resource", "resource": {"uri": long, "text": ""}},
+        {"type": long},
+        {"type": "resource_link", "uri": long},
+    ]
+    definition = read_tools([{"name": "x", "description": long}]).tools[0]
+    for raw in ({"content": parts}, {"resultType": long}):
+        result = await shape_result("c", "evil__x", raw, definition, surroundings(tmp_path))
+        assert all(len(line) < 400 for line in result.content.splitlines())
+    assert len(definition.description) <= 2048
+
+
 @pytest.mark.parametrize(
     ("tool", "words"),
     [
@@ -265,32 +313,8 @@ async def test_a_tool_that_changes_with_a_restart_is_off(tmp_path: Path) -> None
 
 
 async def test_what_ignores_every_sign_to_end_is_gone_with_the_block(tmp_path: Path) -> None:
-    async with opened(hostile("good", tmp_path, timeout=20), tmp_path) as tools:
+    async with opened(hostile("good", tmp_path, timeout=20), tmp_path, grace=1.0) as tools:
         pids = json.loads((await ask(tools, "evil__survivors")).content)
         assert all(not gone(pid) for pid in pids)
 
     await until_gone(*pids)
-
-
-async def test_what_ignores_every_sign_to_end_is_gone_after_our_own_violent_death(tmp_path: Path) -> None:
-    script = (
-        "import anyio, sys, pathlib\n"
-        "from tests.tools.downstream import ask, hostile, opened\n"
-        "async def main():\n"
-        "    folder = pathlib.Path(sys.argv[1])\n"
-        "    async with opened(hostile('good', folder, timeout=20), folder) as tools:\n"
-        "        print((await ask(tools, 'evil__survivors')).content, flush=True)\n"
-        "        await anyio.sleep_forever()\n"
-        "anyio.run(main)\n"
-    )
-    root = str(Path(__file__).parents[2])
-    process = await anyio.open_process(
-        [sys.executable, "-c", script, str(tmp_path)], cwd=root, env={**os.environ, "PYTHONPATH": root}
-    )
-    async with process:
-        assert process.stdout is not None
-        with anyio.fail_after(45):
-            pids = json.loads(await process.stdout.receive())
-        process.kill()
-
-        await until_gone(*pids)

@@ -137,6 +137,14 @@ async def test_calls_go_out_with_the_entrys_headers_and_come_back(tmp_path: Path
         assert called["accept-encoding"] == "identity"
 
 
+async def test_a_large_event_of_a_stream_is_no_failure(tmp_path: Path) -> None:
+    async with web(well) as server, opened(entry(server.url), tmp_path) as tools:
+        outcome = await ask(tools, "web__stream", text="x" * 3 * 1024 * 1024)
+
+        assert not outcome.is_error
+        assert "bytes are left out here" in outcome.content
+
+
 async def test_a_body_that_is_too_large_ends_the_connection(tmp_path: Path) -> None:
     async with web(well) as server, opened(entry(server.url), tmp_path) as tools:
         outcome = await ask(tools, "web__big")

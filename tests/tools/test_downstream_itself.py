@@ -10,7 +10,7 @@ import pytest
 from massgen_mcp.tools.downstream import Entry
 from tests.tools.downstream import ask, opened
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
 ROOT = str(Path(__file__).parents[2])
 

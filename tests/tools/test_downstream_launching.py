@@ -333,45 +333,54 @@ async def test_installations_of_one_package_wait_for_each_other(tmp_path: Path) 
 
 async def test_a_first_use_is_told(tmp_path: Path) -> None:
     npx = program(tmp_path / "bin" / "npx")
-    npx.write_text("#!/bin/sh\necho 'npm error 404 no such package' >&2\nsleep 3.3\nexit 1\n")
+    npx.write_text("#!/bin/sh\necho 'npm error 404 no such package' >&2\nsleep 0.6\nexit 1\n")
     told: list[str] = []
     entry = Entry(name="a", command=(str(npx), "-y", "x"), sandbox="off")
-    async with opened(entry, tmp_path, tell=told.append) as tools:
-        assert told == ["MCP server a: installing, first use (3 s)"]
+    async with opened(entry, tmp_path, tell=told.append, tell_after=0.1, grace=1.0) as tools:
+        assert told == ["MCP server a: installing, first use (0 s)"]
         assert "it ended with exit code 1. Its last words: npm error 404 no such package" in tools.warnings[0]
 
 
-async def test_a_confined_server_is_gone_with_all_it_started_after_our_own_violent_death(
+_KEEPING = """
+import anyio, pathlib, sys
+from dataclasses import replace
+from massgen_mcp.tools.downstream import DownstreamTools
+from massgen_mcp.workspace.sandbox import find_sandbox
+from tests.tools.downstream import ask, hostile, surroundings
+async def main():
+    folder = pathlib.Path(sys.argv[1])
+    entries = [hostile("good", folder, name=mark, sandbox=mode, timeout=20)
+               for mark, mode in zip(sys.argv[2:], ("auto", "off"))]
+    entries = [replace(entry, command=(*entry.command, entry.name)) for entry in entries]
+    async with DownstreamTools(entries, surroundings(folder, sandbox=await find_sandbox())) as tools:
+        for entry in entries:
+            await ask(tools, f"{entry.name}__survivors")
+        print("ready", flush=True)
+        await anyio.sleep_forever()
+anyio.run(main)
+"""
+
+
+@pytest.mark.no_cover
+async def test_what_ignores_every_sign_to_end_is_gone_after_our_own_violent_death_confined_or_not(
     tmp_path: Path,
 ) -> None:
-    mark = f"massgen-test-killed-{os.getpid()}"
-    script = (
-        "import anyio, pathlib, sys\n"
-        "from dataclasses import replace\n"
-        "from massgen_mcp.workspace.sandbox import find_sandbox\n"
-        "from tests.tools.downstream import ask, hostile, opened\n"
-        "async def main():\n"
-        "    folder = pathlib.Path(sys.argv[1])\n"
-        "    entry = hostile('good', folder, sandbox='auto', timeout=20)\n"
-        "    entry = replace(entry, command=(*entry.command, sys.argv[2]))\n"
-        "    async with opened(entry, folder, sandbox=await find_sandbox()) as tools:\n"
-        "        await ask(tools, 'evil__survivors')\n"
-        "        print('ready', flush=True)\n"
-        "        await anyio.sleep_forever()\n"
-        "anyio.run(main)\n"
-    )
+    marks = [f"massgen-test-{level}-{os.getpid()}" for level in ("confined", "bonded")]
     root = str(Path(__file__).parents[2])
     process = await anyio.open_process(
-        [sys.executable, "-c", script, str(tmp_path), mark], cwd=root, env={**os.environ, "PYTHONPATH": root}
+        [sys.executable, "-c", _KEEPING, str(tmp_path), *marks],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": root},
     )
     async with process:
         assert process.stdout is not None
         with anyio.fail_after(45):
             assert (await process.stdout.receive()).startswith(b"ready")
-        assert len(running(mark)) > 1
+        for mark in marks:
+            assert len(running(mark)) > 1
         process.kill()
         with anyio.fail_after(5):
-            while running(mark):  # noqa: ASYNC110 - processes of others set no events
+            while any(running(mark) for mark in marks):  # noqa: ASYNC110 - processes of others set no events
                 await anyio.sleep(0.02)
 
 
@@ -404,6 +413,16 @@ async def test_a_server_that_starts_beside_the_team_file_sees_neither_it_nor_its
     assert b"agents:" not in ended.stdout
     assert b"port: 1" in ended.stdout
     assert f"The sandbox hides {team}/.env" in sandbox_hint(f"EACCES {team}/.env", plan.confinement)
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "team.yaml").write_text("agents: []\n")
+    (workspace / ".env").write_text("the agent's own")
+    working = plan_launch(
+        replace(entry, command=("true", str(workspace))),
+        surroundings(tmp_path, sandbox=sandbox, workspace=workspace),
+    )
+    assert working.confinement is not None
+    assert working.confinement.hide == plan.confinement.hide, "also where it works in the agent's folder"
     named = plan_launch(
         replace(entry, command=("true", f"{team}/.env")), surroundings(tmp_path, sandbox=sandbox)
     )

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from massgen_mcp.tools.downstream.failures import CallFailed, NotSent, Refused, TimedOut, WireLost
-from massgen_mcp.tools.downstream.session import Session
+from massgen_mcp.tools.downstream.session import FLOOD, Session
 from massgen_mcp.tools.downstream.wire import Unreadable, read_message
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +24,8 @@ class Memory:
         self.blocked = anyio.Event()
         self.blocked.set()
         self.news = anyio.Event()
+        self.received = 0
+        self.bytes_each = 100
         self.put, self._got = anyio.create_memory_object_stream[object](50_000)
 
     async def send(self, message: Mapping[str, Any], headers: Mapping[str, str]) -> None:
@@ -34,9 +36,11 @@ class Memory:
 
     async def receive(self) -> object:
         try:
-            return await self._got.receive()
+            message = await self._got.receive()
         except anyio.EndOfStream as error:
             raise WireLost("the other end went away") from error
+        self.received += self.bytes_each
+        return message
 
     def last_words(self) -> str:
         return ""
@@ -47,8 +51,8 @@ class Memory:
 
 
 @asynccontextmanager
-async def running(wire: Memory) -> AsyncGenerator[Session]:
-    session = Session(wire, on_changed=lambda: None)
+async def running(wire: Memory, *, flood: int = FLOOD) -> AsyncGenerator[Session]:
+    session = Session(wire, on_changed=lambda: None, flood=flood)
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(session.run)
@@ -95,12 +99,35 @@ async def test_a_server_that_does_not_read_is_given_up() -> None:
 
 async def test_a_server_that_never_stops_talking_is_cut_off() -> None:
     wire = Memory()
-    async with running(wire) as session:
-        for _ in range(21_000):
+    async with running(wire, flood=500) as session:
+        for _ in range(1000):
             wire.put.send_nowait({"jsonrpc": "2.0", "method": "notifications/message"})
         await session.ended.wait()
 
-        assert str(session.lost) == "it sent more than 20000 messages that nobody asked for"
+        assert str(session.lost) == "it sent more than 500 messages that nobody asked for"
+        assert session.counts.dropped == 500
+    assert FLOOD == 20_000, "of a real one"
+
+
+async def test_large_messages_that_nobody_asked_for_count_by_their_size() -> None:
+    wire = Memory()
+    wire.bytes_each = 8 * 1024 * 1024
+    async with running(wire, flood=1500) as session:
+        for _ in range(10):
+            wire.put.send_nowait({"jsonrpc": "2.0", "method": "notifications/message"})
+        await session.ended.wait()
+
+        assert session.counts.dropped == 3, "one is let through, since there was nothing before"
+
+
+async def test_a_large_answer_is_no_flood() -> None:
+    wire = Memory()
+    wire.bytes_each = 8 * 1024 * 1024
+    async with running(wire, flood=500) as session:
+        for number in range(1, 6):
+            wire.put.send_nowait({"jsonrpc": "2.0", "id": number, "result": {}})
+            assert await session.request("x", seconds=5) == {}
+        assert session.counts.dropped == 0
 
 
 @pytest.mark.parametrize(

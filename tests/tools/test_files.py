@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Generator
 from pathlib import Path
@@ -17,6 +18,7 @@ from massgen_mcp.tools.file_specs import CHANGING, FILE_SPECS, READ_ONLY
 from massgen_mcp.tools.files import FileTools
 from massgen_mcp.tools.filters import Candidate, NameLists, choose
 from massgen_mcp.workspace.areas import Areas, Context
+from massgen_mcp.workspace.quota import Quota
 
 pytestmark = pytest.mark.anyio
 
@@ -211,3 +213,26 @@ async def test_parallel_edits_of_one_file_are_all_kept(tools: FileTools, workspa
             arguments = json.dumps({"path": "f", "old_text": f"<{number}>", "new_text": f"done {number}"})
             tasks.start_soon(tools.call, ToolCall(id=str(number), name="edit_file", arguments=arguments))
     assert (workspace / "f").read_text() == "".join(f"done {number}\n" for number in range(20))
+
+
+async def test_nothing_is_added_to_a_workspace_that_holds_too_much(tmp_path: Path, workspace: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "large").write_bytes(os.urandom(1_500_000))
+    areas = Areas(workspace, [Context(path=tmp_path / "project")])
+    tools = FileTools(areas, quota=Quota(size=2 * 1024**2, entries=30))
+    await use(tools, "write_file", path="mine", content="x")
+    for name in ("a", "b"):
+        await use(tools, "copy_file", source="project/large", destination=name)
+
+    full = "The workspace holds more than 2 MiB. Delete some before you add more."
+    assert await fail(tools, "write_file", {"path": "c", "content": "x"}) == full
+    assert await fail(tools, "edit_file", {"path": "mine", "old_text": "x", "new_text": "xx"}) == full
+    assert await fail(tools, "copy_file", {"source": "mine", "destination": "c"}) == full
+    assert await fail(tools, "create_directory", {"path": "c"}) == full
+    assert await use(tools, "read_file", path="mine") == "x"
+    await use(tools, "delete_file", path="a")
+    await use(tools, "write_file", path="c", content="x")
+    for number in range(28):
+        await use(tools, "create_directory", path=f"d{number}")
+    assert "more than 30 files and folders" in await fail(tools, "create_directory", {"path": "one-more"})
+    areas.close()

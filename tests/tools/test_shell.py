@@ -6,9 +6,11 @@ import json
 import os
 import re
 import stat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from massgen_mcp.messages import ToolCall, ToolResult
@@ -68,12 +70,19 @@ async def test_a_command_has_the_operators_variables_python_and_no_network(tmp_p
 
 
 async def test_a_command_is_ended_when_its_time_is_up(tmp_path: Path) -> None:
-    result = await _call(await _shell(tmp_path, ShellSettings(seconds=1)), "echo so far; sleep 50")
+    results: dict[str, ToolResult] = {}
+
+    async def end(name: str, shell: Shell, **arguments: object) -> None:
+        results[name] = await _call(shell, "echo so far; sleep 50", **arguments)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end, "usual", await _shell(tmp_path, ShellSettings(seconds=1)))
+        tasks.start_soon(partial(end, "given", await _shell(tmp_path), timeout=1))
+    result = results["usual"]
 
     assert result.content == "Ended after 1 s: its time was up. `timeout` gives more, 600 at most.\n\nso far"
     assert result.is_error
-    given = await _call(await _shell(tmp_path), "sleep 50", timeout=1)
-    assert given.content.startswith("Ended after 1 s")
+    assert results["given"].content.startswith("Ended after 1 s")
 
 
 async def test_a_flood_is_ended(tmp_path: Path) -> None:

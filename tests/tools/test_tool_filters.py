@@ -181,6 +181,7 @@ def test_the_documented_list_means_nothing_to_servers_without_files() -> None:
 _NAMES = st.sampled_from([one.name for one in (*OWN, *FILES, SEARCH)] + ["search", "mcp__fs__append"])
 
 
+@pytest.mark.no_cover
 @given(
     refused=st.lists(_NAMES, max_size=4).map(tuple),
     allowed=st.none() | st.lists(_NAMES, max_size=4).map(tuple),

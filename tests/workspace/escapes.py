@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -156,6 +157,14 @@ def unix_socket(world: World) -> None:
     world.refused("socket")
 
 
+def device(world: World) -> None:
+    try:
+        os.mknod(world.workspace / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:  # only root makes devices, and only outside of a container
+        world.link("null", "/dev/null")
+    world.refused("null")
+
+
 def magic_links_of_proc(world: World) -> None:
     world.link("self", "/proc/self/root")
     world.link("cwd", "/proc/self/cwd")
@@ -300,7 +309,8 @@ def what_is_shown_is_read_only_and_can_be_removed(world: World) -> None:
     world.areas.begin(shown={"agent1.1": shown})
     assert reading.read(world.areas, "answers/agent1.1/sub/a.txt").lines == ("mine",)
     assert {path.stat().st_mode & 0o222 for path in (shown, *shown.rglob("*"))} == {0}
-    own = run.begin_with("agent2", taken.id)
+    own = run.workspace("agent2")
+    run.snapshots.restore(taken.id, own)
     (own / "sub" / "a.txt").write_text("theirs")
     run.snapshots.restore(taken.id, own)
     assert (own / "sub" / "a.txt").read_text() == "mine"
@@ -324,6 +334,7 @@ ESCAPES: tuple[Callable[[World], None], ...] = (
     hardlink,
     fifo,
     unix_socket,
+    device,
     magic_links_of_proc,
     names_that_mean_something_else,
     case_twin,

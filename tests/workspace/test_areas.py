@@ -9,7 +9,7 @@ import pytest
 
 from massgen_mcp.secrets import Secrets
 from massgen_mcp.workspace import finding, moving, reading, writing
-from massgen_mcp.workspace.apply import applied, baseline
+from massgen_mcp.workspace.apply import applied, baseline, keep_baseline, load_baseline
 from massgen_mcp.workspace.areas import Areas, Context, check_context, context_name
 from massgen_mcp.workspace.beneath import PathRefused, unusable
 from massgen_mcp.workspace.run_folder import RunFolder, agent_writable, sweep
@@ -223,6 +223,48 @@ def test_a_program_gets_the_same_rights(run: RunFolder, project: Path) -> None:
     areas.close()
 
 
+def test_a_program_of_the_presenter_can_not_make_what_is_protected_and_nothing_is_left_of_that(
+    run: RunFolder, project: Path
+) -> None:
+    absent = (project / "later", project / "src" / "gen")
+    areas = open_areas(
+        run,
+        Context(
+            path=project, write=True, protected=("later", "src/gen/deep", "src/vendor", "src/vendor/none")
+        ),
+    )
+    assert areas.confinement().absent == (), "before its turn the whole project is read-only"
+    areas.begin(presents=True)
+    assert areas.confinement().absent == absent
+    for path in absent:
+        path.mkdir()  # as a sandbox does
+    assert areas.confinement().absent == absent, "in the same turn nothing changes"
+    assert areas.confinement().read == (project / "src" / "vendor",), "below it nothing can be made anyway"
+    keep_baseline(baseline(areas, run.snapshots), areas, run.kept, "agent1")
+
+    areas.begin()
+    assert areas.confinement().absent == ()
+    assert not any(path.exists() for path in absent)
+    (project / "later").mkdir()
+    load_baseline(areas, run.snapshots, run.kept, "agent1")
+    assert not (project / "later").exists(), "the process of that turn was killed in it"
+    (project / "later").mkdir()
+    (project / "later" / "file").write_text("of the operator")
+    areas.clear_away(absent)
+    areas.clear_away([Path("/nowhere"), project])
+    assert (project / "later" / "file").exists()
+    areas.close()
+
+
+def test_what_nobody_could_make_needs_no_protection(run: RunFolder, project: Path) -> None:
+    areas = open_areas(run, Context(path=project, write=True, protected=("src/later",)))
+    guard = areas.project[0].guard
+    assert [*guard.absent()] == [project / "src" / "later"]
+    (project / "src" / "later").symlink_to("nowhere")
+    assert [*guard.absent()] == [], "a link is there, wherever it leads"
+    areas.close()
+
+
 def test_shown_folders_are_kept_open_from_turn_to_turn(run: RunFolder) -> None:
     areas = open_areas(run)
     shown = run.shown({"agent1.1": run.snapshots.take(areas.workspace.root).id})
@@ -323,10 +365,13 @@ def test_a_winners_workspace_is_handed_on_in_a_run_and_to_the_next(run: RunFolde
     (run.workspace("agent1") / "a.txt").write_text("won")
     won = run.snapshots.take(run.workspace("agent1")).id
     (run.workspace("agent2") / "mine.txt").write_text("lost")
-    folder = run.begin_with("agent2", won)
+    folder = run.workspace("agent2")
+    run.snapshots.restore(won, folder)
     assert [path.name for path in folder.iterdir()] == ["a.txt"]
     following = RunFolder(tmp_path / "state", "r2")
-    assert (following.begin_with("agent1", won, of=run.snapshots) / "a.txt").read_text() == "won"
+    with RunFolder.snapshots_of(tmp_path / "state", run.path.name) as earlier:
+        earlier.restore(won, following.workspace("agent1"))
+    assert (following.workspace("agent1") / "a.txt").read_text() == "won"
     following.close()
 
 

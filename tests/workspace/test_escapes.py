@@ -25,6 +25,7 @@ def test_no_way_leads_out(tmp_path: Path, opener: str, escape: Callable[[World],
         escape(there)
 
 
+@pytest.mark.no_cover
 @pytest.mark.skipif(os.geteuid() != 0, reason="the tests run as an ordinary user already")
 def test_no_way_leads_out_for_an_ordinary_user() -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,15 @@ import pytest
 
 from massgen_mcp.workspace.confinement import Confinement, ProcessLimits
 from massgen_mcp.workspace.landlock import Landlock
-from massgen_mcp.workspace.run_command import Ended, command_environment, run_command
+from massgen_mcp.workspace.python import bare_python, python_roots
+from massgen_mcp.workspace.run_command import (
+    KILLED_AT_BYTES,
+    MOST_SECONDS,
+    USUAL_SECONDS,
+    Ended,
+    command_environment,
+    run_command,
+)
 from massgen_mcp.workspace.sandbox import Sandbox, find_sandbox
 from tests.confined import LINUX, alive
 
@@ -91,7 +99,7 @@ async def test_what_holds_the_output_open_does_not_delay_the_end(sandbox: Sandbo
 
     assert ended.exit_code == 0
     assert ended.output.startswith("done\n")
-    if sandbox.level == "bwrap":
+    if sandbox.level != "off":
         assert ended.output.endswith("[1 processes in the background ended with the command]\n")
     assert ended.seconds < 10
     assert alive(marker) == []
@@ -131,6 +139,20 @@ async def test_git_works_on_a_folder_whoever_owns_it(tmp_path: Path) -> None:
     )
 
     assert ended.output == "good\n"
+
+
+async def test_the_usual_limits_are_those_of_the_design(tmp_path: Path) -> None:
+    sandbox = await find_sandbox()
+    script = (
+        "import resource as r; print(*(r.getrlimit(one)[0] for one in"
+        " (r.RLIMIT_AS, r.RLIMIT_FSIZE, r.RLIMIT_NPROC, r.RLIMIT_NOFILE, r.RLIMIT_CORE)))"
+    )
+    confinement = Confinement(cwd=tmp_path, write=(tmp_path,), read=python_roots())
+    argv = (bare_python(), "-IS", "-c", script)
+    ended = await run_command(sandbox, argv, confinement, environ=command_environment())
+
+    assert ended.output.split() == [str(4 * 1024**3), str(1024**3), "256", "1024", "0"]
+    assert (USUAL_SECONDS, MOST_SECONDS, KILLED_AT_BYTES) == (60, 600, 64 * 1024**2)
 
 
 async def test_limits_may_all_be_left_out(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
 from pathlib import Path
 
-from massgen_mcp.workspace.root import RootLimits, pids_folder
+from massgen_mcp.workspace.root import JOIN, RootLimits, pids_folder
 
 
 def _system(folder: Path, kind: str) -> Path:
@@ -35,7 +38,37 @@ def test_without_a_tree_there_is_no_folder(tmp_path: Path) -> None:
 
 def test_without_control_groups_a_process_of_ours_counts() -> None:
     limits = RootLimits(unshare=("unshare", "--mount", "--"), pids=None)
+    shell = ("sh", "-c", "true")
 
-    assert limits.held(["true"], 10)[1] == "-IS"
-    assert limits.held(["true"], None)[0] == "unshare"
-    assert '"most": 14' in limits.held(["true"], 10)[3]
+    assert limits.held(shell, 10)[1] == "-IS"
+    assert limits.held(shell, None)[0] == "unshare"
+    assert '"most": 14' in limits.held(shell, 10)[3]
+
+
+def test_a_control_group_is_for_one_command_and_goes_once_it_has_been_done_with_for_long(
+    tmp_path: Path,
+) -> None:
+    limits = RootLimits(unshare=("unshare", "--mount", "--"), pids=tmp_path)
+    for name, age in (("command-1-used", 90), ("command-1-starting", 5)):
+        (tmp_path / name).mkdir()
+        moment = time.time() - age
+        os.utime(tmp_path / name, (moment, moment))
+
+    script = limits.held(("sh", "-c", "true"), 10)[5]
+
+    (made,) = tmp_path.glob(f"command-{os.getpid()}-*")
+    assert f"group={made}\n" in script
+    assert (made / "pids.max").read_text() == "14"
+    assert {path.name for path in tmp_path.iterdir()} == {made.name, "command-1-starting"}
+
+
+def test_a_command_does_not_begin_without_its_control_group(tmp_path: Path) -> None:
+    tmp_path.joinpath("of").mkdir()
+    ended = subprocess.run(  # noqa: S603 - our own script
+        ["/bin/sh", "-c", f"exec 4<{tmp_path}/of; {JOIN} echo begun"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (125, "")

@@ -215,7 +215,7 @@ _GROK = BackendInfo(
         model("grok-3-mini", retires="2026-05-15", successor="grok-4.3", cheap=2),
     ),
     patterns=("grok-*",),
-    synonyms=("xai", "x_ai", "x-ai"),
+    synonyms=("xai", "x.ai", "x_ai", "x-ai"),
     price_provider="x-ai",
     image_input=True,
     support=matrix(web=BUILT_IN, code=BUILT_IN, image=SEES),

@@ -35,7 +35,7 @@ from massgen_mcp.server.stdio import BY_SIGNAL, end_if_stuck, first_signal, limi
 if TYPE_CHECKING:
     from massgen_mcp.runs import Runs
 
-__all__ = ["Build", "Doors", "serve", "serve_http", "serving"]
+__all__ = ["SESSIONS", "Build", "Doors", "serve", "serve_http", "serving"]
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _HANDLERS = (
     "massgen_mcp.server.completion",
 )
 _IDLE_SECONDS = 3600.0
-_SESSIONS = 1000
+SESSIONS = 1000
 """Of all tokens; one has at most `SESSIONS_OF_ONE` of them."""
 _DRAIN_SECONDS = 1.0
 """For requests under way when the end begins; those that wait for a run would take minutes."""
@@ -150,12 +150,21 @@ async def serve(
 
 @asynccontextmanager
 async def serving(
-    make_runs: MakeRuns, doors: Doors, *, build: Build = build_server, retry_seconds: float = RETRY_SECONDS
+    make_runs: MakeRuns,
+    doors: Doors,
+    *,
+    build: Build = build_server,
+    retry_seconds: float = RETRY_SECONDS,
+    sessions: int = SESSIONS,
 ) -> AsyncGenerator[Gate]:
     """Serve for the time of the block. On leaving, runs stop where they are, then the journal closes.
 
-    `build` makes the server, from the runs and who is to be told of its service. Clients that lose their
-    connection are told to come back after `retry_seconds`.
+    Args:
+        make_runs: makes the runs.
+        doors: where, and for whom.
+        build: makes the server, from the runs and who is to be told of its service.
+        retry_seconds: after which clients that lose their connection are told to come back.
+        sessions: of the older era that may be open at once, of all tokens.
     """
     # One by one, before anybody can call: modules that import each other must not meet in two threads.
     for name in _HANDLERS:
@@ -165,7 +174,7 @@ async def serving(
         build(make_runs, opened=services.append),
         retry_seconds=retry_seconds,
         session_idle_timeout=_IDLE_SECONDS,
-        max_sessions=_SESSIONS,
+        max_sessions=sessions,
         max_request_body_size=BODY_LIMIT,
     )
     ready = anyio.Event()

@@ -47,7 +47,7 @@ _PAUSE = 30.0
 _RELISTS = 30
 _SETTLE = 0.2
 """Seconds in which several words of a changed list count as one."""
-_TELL_AFTER, _TELL_EVERY = 3.0, 10.0
+_TELL_EVERY = 10.0
 _REASON = 1200
 _CHANGED = "its definition is not what it was when the run began"
 _GONE = "its server no longer offers it"
@@ -210,12 +210,12 @@ class Connection:
             return open_address(self.entry, self._outside)
         plan = plan_launch(self.entry, self._outside)
         self.confinement = plan.confinement
-        return open_child(plan)
+        return open_child(plan, grace=self._outside.grace)
 
     async def _tell_installing(self, session: Session) -> None:
         begun = anyio.current_time()
         what = "starting" if self._outside.cache.used(self.entry) else "installing, first use"
-        await anyio.sleep(_TELL_AFTER)
+        await anyio.sleep(self._outside.tell_after)
         while self._session is not session and not session.ended.is_set():
             seconds = anyio.current_time() - begun
             self._outside.tell(f"MCP server {self.entry.name}: {what} ({seconds:.0f} s)")

@@ -23,6 +23,7 @@ _MAX_DESCRIPTION = 2048
 _MAX_SCHEMA = 32 * 1024
 _MAX_DEPTH = 16
 _MAX_NAME = 128
+_NESTED = f"{{}} is nested deeper than {_MAX_DEPTH}"
 _TITLES = frozenset({"description", "title", "$comment"})
 _REFS = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
@@ -136,7 +137,7 @@ def _read(name: str, tool: dict[str, Any]) -> Definition:
     read_only = read_only if isinstance(read_only, bool) else None
     return Definition(
         tool=name,
-        description=_cut(visible(words).strip()),
+        description=_cut(visible(words.strip()[: 4 * _MAX_DESCRIPTION]).strip()),
         parameters={key: value for key, value in _clean(schema).items() if key != "$schema"},
         output=output,
         read_only=read_only,
@@ -162,7 +163,12 @@ def _cut(text: str) -> str:
 def _check(schema: Any, what: str) -> None:
     if not isinstance(schema, dict):
         raise ValueError(f"{what} is not an object")  # noqa: TRY004 - one error type for what a server got wrong
-    # Depth first: what is nested deeper could not even be measured.
+    try:
+        size = len(json.dumps(schema, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError:
+        raise ValueError(_NESTED.format(what)) from None
+    if size > _MAX_SCHEMA:
+        raise ValueError(f"{what} is larger than {_MAX_SCHEMA // 1024} kB")
     for path, value in _walk(cast("dict[str, Any]", schema), what):
         key = path[-1] if path else ""
         if key in _REFS and isinstance(value, str) and not value.startswith("#"):
@@ -171,8 +177,6 @@ def _check(schema: Any, what: str) -> None:
             )
         if isinstance(value, str) and key not in _TITLES and visible(value) != value:
             raise ValueError(f"{what} holds characters that can't be seen")
-    if len(json.dumps(schema, ensure_ascii=False).encode("utf-8", "replace")) > _MAX_SCHEMA:
-        raise ValueError(f"{what} is larger than {_MAX_SCHEMA // 1024} kB")
 
 
 def _walk(schema: dict[str, Any], what: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -181,7 +185,7 @@ def _walk(schema: dict[str, Any], what: str) -> Iterator[tuple[tuple[str, ...], 
     while ready:
         path, value = ready.pop()
         if len(path) > _MAX_DEPTH:
-            raise ValueError(f"{what} is nested deeper than {_MAX_DEPTH}")
+            raise ValueError(_NESTED.format(what))
         yield path, value
         if isinstance(value, dict):
             for key, item in cast("dict[str, Any]", value).items():

@@ -148,6 +148,10 @@ class Outside:
     """The agent's folder: writable for servers whose entry names a path in it."""
     tell: Callable[[str], None] = _nothing
     """Takes a line of progress."""
+    tell_after: float = 3.0
+    """Seconds until an installation is told of."""
+    grace: float = 1.0
+    """Seconds a server has to end with its input, and again after SIGTERM."""
     spill: Spill | None = None
     redact: Callable[[str], str] = _same
     http_hosts: frozenset[str] = frozenset()

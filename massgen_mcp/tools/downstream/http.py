@@ -88,6 +88,8 @@ class _AddressWire:
         self._read_stream = read
         self._write_stream = write
         self._reception = reception
+        self.received = 0
+        """The transport tells nothing of sizes; it bounds each message."""
 
     async def send(self, message: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         # Without `by_name`, what is validated are the names on the wire.

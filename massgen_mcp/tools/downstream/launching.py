@@ -99,8 +99,8 @@ def plan_launch(entry: Entry, outside: Outside) -> Plan:
         )
     named = tuple(_named_paths(entry, cwd, outside.environ))
     workspace = outside.workspace
-    inside = workspace is not None and any(path.is_relative_to(workspace) for path in named)
-    write = [own, *([workspace] if workspace is not None and inside else [])]
+    theirs = [path for path in named if workspace is None or not path.is_relative_to(workspace)]
+    write = [own, *([workspace] if workspace is not None and len(theirs) < len(named) else [])]
     if entry.installs:
         write.append(outside.cache.part(entry))
     home_folder = Path(outside.environ.get("HOME") or "/root")
@@ -109,7 +109,7 @@ def plan_launch(entry: Entry, outside: Outside) -> Plan:
         cwd=cwd,
         write=tuple(write),
         read=tuple(path for path in dict.fromkeys(read) if not _covered(path, (*write, *_SYSTEM))),
-        hide=() if inside else team_secrets(named),
+        hide=team_secrets(theirs),
         home=home,
         network=True,
         limits=_LIMITS,

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import anyio.to_thread
+
 from massgen_mcp.messages import Image, ToolResult
 from massgen_mcp.text import shorten, visible
 from massgen_mcp.tools.downstream.definitions import Definition
@@ -35,7 +37,7 @@ class _Reading:
     size: int = 0
 
     def note(self, words: str) -> None:
-        self.texts.append(f"[{shorten(visible(words), _NOTE)}]")
+        self.texts.append(f"[{_brief(words)}]")
 
 
 async def shape_result(
@@ -45,12 +47,12 @@ async def shape_result(
     kind = raw.get("resultType", "complete")
     if kind != "complete":
         words = f"the server wants {kind!r} instead of answering; nobody here can give that"
-        return ToolResult(call_id=call_id, content=f"{name}: {shorten(visible(words), _NOTE)}", is_error=True)
+        return ToolResult(call_id=call_id, content=f"{name}: {_brief(words)}", is_error=True)
     failed = raw.get("isError") is True
     structured = raw.get("structuredContent")
     if definition.output is not None and not failed and (problem := _misfit(raw, definition)):
         words = f"{name}: what the server returned does not fit its own schema: {problem}"
-        return ToolResult(call_id=call_id, content=shorten(visible(words), _NOTE), is_error=True)
+        return ToolResult(call_id=call_id, content=_brief(words), is_error=True)
     reading = _Reading()
     content = raw.get("content", [])
     if not isinstance(content, list):
@@ -64,7 +66,7 @@ async def shape_result(
         reading.note(f"{len(blocks) - _MAX_BLOCKS} more parts are left out")
     if structured is not None and not any(text.strip() for text in reading.texts):
         reading.texts.append(_json(structured))
-    text = outside.redact(visible("\n".join(reading.texts)))
+    text = await _cleaned("\n".join(reading.texts), outside)
     if not text.strip() and not reading.images:
         text = _NO_TEXT
     return ToolResult(
@@ -73,6 +75,18 @@ async def shape_result(
         is_error=failed,
         images=tuple(reading.images),
     )
+
+
+def _brief(words: str) -> str:
+    """A server's words within a line of ours, however long they are."""
+    return shorten(visible(words[: 4 * _NOTE]), _NOTE)
+
+
+async def _cleaned(text: str, outside: Outside) -> str:
+    """The text made visible and without secrets; of a long one, that is the work of a thread."""
+    if len(text) <= _MAX_TEXT:
+        return outside.redact(visible(text))
+    return await anyio.to_thread.run_sync(lambda: outside.redact(visible(text)))
 
 
 def _misfit(raw: Mapping[str, Any], definition: Definition) -> str:

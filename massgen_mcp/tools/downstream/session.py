@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 from massgen_mcp.tools.downstream.failures import CallFailed, Counts, NotSent, Refused, TimedOut, WireLost
 from massgen_mcp.tools.downstream.wire import Unreadable, Wire
 
-__all__ = ["Progress", "Session", "Stamp"]
+__all__ = ["FLOOD", "Progress", "Session", "Stamp"]
 
 Progress: TypeAlias = Callable[[float, float | None, str], None]
 """How far a request is: progress, of how much, in which words."""
@@ -31,8 +31,12 @@ _GREETINGS = frozenset({"initialize", "server/discover"})
 """Requests that may not be called off."""
 _PER_SECOND = 50.0
 _BURST = 200.0
-_FLOOD = 20_000
+FLOOD = 20_000
 """Messages above the rate after which the server is cut off."""
+_LARGE = 16 * 1024
+"""Bytes: a message counts once more for each so many of them, as it takes the longer to read."""
+_WORDS = 100_000
+"""Characters that are looked at of what is shown in a line: a secret is found before the text is cut."""
 _PAUSE = 0.02
 """Seconds between looks at a server that sends above the rate, so that it waits and not we."""
 _PIECE = 64
@@ -61,13 +65,14 @@ class _Rate:
         self._left = _BURST
         self._at = anyio.current_time()
 
-    def take(self) -> bool:
+    def take(self, count: int) -> bool:
         now = anyio.current_time()
         self._left = min(_BURST, self._left + (now - self._at) * _PER_SECOND)
         self._at = now
-        if self._left < 1:
+        # One that is larger than all there ever is may come when there is all.
+        if self._left < min(count, _BURST):
             return False
-        self._left -= 1
+        self._left -= count
         return True
 
 
@@ -78,13 +83,22 @@ def _unstamped(_method: str, params: dict[str, Any]) -> tuple[dict[str, Any], di
 class Session:
     """One connection. `run` does its reading and writing and ends with the connection."""
 
-    def __init__(self, wire: Wire, *, on_changed: Callable[[], None], counts: Counts | None = None) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        on_changed: Callable[[], None],
+        counts: Counts | None = None,
+        flood: int = FLOOD,
+    ) -> None:
         self.counts = counts or Counts()
         self.stamp: Stamp = _unstamped
         self.lost: WireLost | None = None
         self.ended = anyio.Event()
         self._wire = wire
         self._on_changed = on_changed
+        self._flood = flood
+        self._above = 0
         self._numbers = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
         self._queue, self._queued = anyio.create_memory_object_stream[tuple[dict[str, Any], dict[str, str]]](
@@ -150,10 +164,7 @@ class Session:
                 why = "time-out"
                 raise TimedOut(f"no answer to {method} within {_span(seconds, most)}")
         finally:
-            if self._waiting.pop(number, None) is not None and method not in (
-                "initialize",
-                "server/discover",
-            ):
+            if self._waiting.pop(number, None) is not None and method not in _GREETINGS:
                 self._call_off(number, why)
         if waiting.failure is not None:
             raise waiting.failure
@@ -199,12 +210,28 @@ class Session:
     async def _read(self) -> None:
         rate = _Rate()
         for number in itertools.count(1):
+            before = self._wire.received
             message = await self._wire.receive()
+            count = 1 + (self._wire.received - before) // _LARGE
             if not number % _PIECE:
                 # A pipe that is always full never makes the reader wait.
                 await anyio.lowlevel.checkpoint()
-            if not self._take(message) and not await self._unasked(message, rate):
-                raise WireLost(f"it sent more than {_FLOOD} messages that nobody asked for")
+            if self._take(message):
+                continue
+            if rate.take(count):
+                self._answer_unasked(message)
+            else:
+                await self._drop(count)
+
+    async def _drop(self, count: int) -> None:
+        """Ignore a message above the rate."""
+        self.counts.dropped += 1
+        pauses = (self._above + count) // _PIECE - self._above // _PIECE
+        self._above += count
+        if self._above >= self._flood:
+            raise WireLost(f"it sent more than {self._flood} messages that nobody asked for")
+        if pauses:
+            await anyio.sleep(pauses * _PAUSE)
 
     def _take(self, message: object) -> bool:
         """Whether that was a reply, or the wreck of one. Then it is dealt with."""
@@ -226,15 +253,10 @@ class Session:
         waiting.settle(*_outcome(reply))
         return True
 
-    async def _unasked(self, message: object, rate: _Rate) -> bool:
-        """Whether the server may go on after a message that is no reply to anything."""
+    def _answer_unasked(self, message: object) -> None:
+        """Deal with a message that is no reply to anything."""
         call = cast("dict[str, Any]", message) if isinstance(message, dict) else {}
         method = call.get("method")
-        if not rate.take():
-            self.counts.dropped += 1
-            if not self.counts.dropped % _PIECE:
-                await anyio.sleep(_PAUSE)
-            return self.counts.dropped < _FLOOD
         if isinstance(method, str):
             params = call.get("params")
             self._obey(method, cast("dict[str, Any]", params) if isinstance(params, dict) else {}, call)
@@ -242,7 +264,6 @@ class Session:
             self.counts.strays += 1
         elif not isinstance(message, Unreadable):
             self.counts.unreadable += 1
-        return True
 
     def _obey(self, method: str, params: dict[str, Any], call: dict[str, Any]) -> None:
         number = call.get("id")
@@ -270,7 +291,7 @@ class Session:
         waiting.progress(
             float(cast("float", progress)),
             float(cast("float", total)) if _finite(total) else None,
-            words if isinstance(words, str) else "",
+            words[:_WORDS] if isinstance(words, str) else "",
         )
 
 
@@ -312,7 +333,8 @@ def _outcome(reply: dict[str, Any]) -> tuple[dict[str, Any] | None, Exception | 
         details = cast("dict[str, Any]", error)
         code, words = details.get("code"), details.get("message")
         code = code if isinstance(code, int) and not isinstance(code, bool) else 0
-        return None, Refused(code, words if isinstance(words, str) and words else "an error without words")
+        words = words[:_WORDS] if isinstance(words, str) else ""
+        return None, Refused(code, words or "an error without words")
     if isinstance(result, dict) and error is None:
         return cast("dict[str, Any]", result), None
     return None, CallFailed("its answer holds neither a result nor an error")

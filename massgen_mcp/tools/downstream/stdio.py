@@ -16,8 +16,6 @@ from massgen_mcp.workspace.children import Child, ChildLost, launch
 
 __all__ = ["open_child"]
 
-_GRACE = 1.0
-"""Seconds a server has to end with its input, and again after SIGTERM."""
 _LAST_LINES = 8
 _LAST_WORDS = 1500
 
@@ -27,6 +25,7 @@ class _ChildWire:
 
     def __init__(self, child: Child) -> None:
         self._child = child
+        self.received = 0
 
     async def send(self, message: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         del headers
@@ -42,6 +41,7 @@ class _ChildWire:
                 line = await self._child.receive()
             except ChildLost as error:
                 raise WireLost(self._ending(error)) from error
+            self.received += len(line)
             if line.strip():
                 return read_message(line)
 
@@ -56,8 +56,10 @@ class _ChildWire:
 
 
 @asynccontextmanager
-async def open_child(plan: Plan) -> AsyncGenerator[Wire]:
+async def open_child(plan: Plan, *, grace: float) -> AsyncGenerator[Wire]:
     """Start a server; it and all it started are gone when the block is left.
+
+    It has `grace` seconds to end with its input, and again after SIGTERM.
 
     Raises:
         WireLost: it can't be started.
@@ -68,8 +70,8 @@ async def open_child(plan: Plan) -> AsyncGenerator[Wire]:
             environ=plan.environ,
             cwd=plan.cwd,
             max_line=MAX_MESSAGE,
-            grace=_GRACE,
-            term_grace=_GRACE,
+            grace=grace,
+            term_grace=grace,
             patient_errors=True,
         )
     except OSError as error:

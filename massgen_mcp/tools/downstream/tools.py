@@ -261,7 +261,7 @@ class DownstreamTools(_Group):
     def _unknown(self, name: str) -> str:
         offered = self._offered()
         same = [one for one, tool in offered.items() if tool.definition.tool == name]
-        near = same or difflib.get_close_matches(name, list(offered), n=3) or list(offered)[:10]
+        near = same or difflib.get_close_matches(name[:_TOLD], list(offered), n=3) or list(offered)[:10]
         known = f" Did you mean {' or '.join(near)}?" if near else ""
         return f"There is no tool named {shorten(visible(name), 100)!r}.{known}"
 

@@ -29,6 +29,9 @@ class Unreadable:
 class Wire(Protocol):
     """A connection to one server. One task sends, one receives."""
 
+    received: int
+    """Bytes of all messages so far, where the transport tells."""
+
     async def send(self, message: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         """Hand over one message.
 

@@ -20,10 +20,8 @@ from massgen_mcp.tools.media.ports import MediaPorts
 from massgen_mcp.tools.media.specs import SPECS
 from massgen_mcp.usage import Usage
 
-__all__ = ["MEDIA_TOOLS", "MediaTools"]
+__all__ = ["MediaTools"]
 
-MEDIA_TOOLS = tuple(SPECS)
-"""All their names."""
 _PORT = {
     "understand_audio": "hear",
     "generate_image": "paint",

@@ -6,10 +6,12 @@ A row finds its wire format by its module, so that one more preset of a format n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
+
+import pytest
 
 from massgen_mcp.backends.base import ModelBackend
 from massgen_mcp.backends.info import BackendInfo
@@ -24,7 +26,7 @@ from tests.backends.contract.dialect import Dialect
 from tests.backends.contract.google_generate import GenerateDialect
 from tests.backends.contract.openai_chat import ChatDialect
 from tests.backends.contract.openai_responses import ResponsesDialect
-from tests.backends.wire import Recorded, Wire, http_json, make_context, opened
+from tests.backends.wire import Hurried, Recorded, Wire, http_json, make_context, opened
 
 __all__ = [
     "ELSEWHERE",
@@ -34,12 +36,12 @@ __all__ = [
     "SPOKEN",
     "TOOLS",
     "VOTE",
-    "Hurried",
     "Seat",
     "Way",
     "beside",
     "deltas_of",
     "reply_of",
+    "seats",
 ]
 
 KEY = "sk-test-0123456789abcdefghij"
@@ -103,22 +105,6 @@ def beside(request: Recorded) -> bytes | None:
     return http_json(200, {"object": "list", "data": [{"id": "m", "object": "model", "state": "loaded"}]})
 
 
-class Hurried(SystemClock):
-    """Time that is skipped where somebody would wait; `waits` says how long."""
-
-    def __init__(self) -> None:
-        self._skipped = 0.0
-        self.waits: list[float] = []
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self._skipped
-
-    async def sleep(self, seconds: float) -> None:
-        self._skipped += max(0.0, seconds)
-        self.waits.append(seconds)
-        await super().sleep(0)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Seat:
     """A row, asked in one way."""
@@ -171,3 +157,14 @@ SEATS = tuple(
     if row.kind == "model"
     for way in SPOKEN.get(row.module, ())
 )
+
+
+def seats(chosen: Callable[[Seat], object] = bool) -> pytest.MarkDecorator:
+    """Runs a test for each seat; the lines that a module's first seat covers are not counted again."""
+    first = {(seat.row.module, seat.way.name): seat for seat in reversed(SEATS)}
+    params = [
+        pytest.param(seat, id=str(seat), marks=[pytest.mark.no_cover] if seat not in first.values() else [])
+        for seat in SEATS
+        if chosen(seat)
+    ]
+    return pytest.mark.parametrize("seat", params)

@@ -21,10 +21,10 @@ from massgen_mcp.backends.retry import MAX_ATTEMPTS, ask
 from massgen_mcp.errors import BackendError, FailureKind
 from massgen_mcp.messages import Delta, Restarted, TextDelta
 from tests.backends.contract.dialect import SENTENCE, Dialect
-from tests.backends.contract.seats import KEY, REQUEST, SEATS, Hurried, Seat, beside, deltas_of, reply_of
-from tests.backends.wire import Action, Cut, Reset, Stall, closed_port, http, wire
+from tests.backends.contract.seats import KEY, REQUEST, Seat, beside, deltas_of, reply_of, seats
+from tests.backends.wire import Action, Cut, Hurried, Reset, Stall, closed_port, http, wire
 
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("seat", SEATS, ids=str)]
+pytestmark = [pytest.mark.anyio, seats()]
 
 WORDS = f"{SENTENCE} about {KEY}"
 """What the provider says each time: a sentence, and the key, as careless ones do."""

@@ -8,17 +8,16 @@ import pytest
 
 from massgen_mcp.backends.pool import Pool
 from massgen_mcp.messages import Image, Message, ToolCall, ToolResult
-from tests.backends.contract.seats import REQUEST, SEATS, TOOLS, Seat, beside, reply_of
+from tests.backends.contract.seats import REQUEST, TOOLS, Seat, beside, reply_of, seats
 from tests.backends.wire import wire
 
 pytestmark = pytest.mark.anyio
 
 PICTURE = Image(mime="image/png", data=b"\x89PNG")
 DOCUMENT = Image(mime="application/pdf", data=b"%PDF")
-SEEING = [seat for seat in SEATS if seat.row.image_input]
 
 
-@pytest.mark.parametrize("seat", SEEING, ids=str)
+@seats(lambda seat: seat.row.image_input)
 @pytest.mark.parametrize("place", ["user", "tool"])
 async def test_pictures_and_documents_are_shown(pool: Pool, seat: Seat, place: str) -> None:
     call = ToolCall(id="c1", name="vote", arguments="{}")

@@ -22,10 +22,10 @@ from massgen_mcp.messages import (
     parse_arguments,
 )
 from tests.backends.contract.dialect import COUNTED
-from tests.backends.contract.seats import REQUEST, SEATS, TOOLS, VOTE, Seat, beside, deltas_of, reply_of
+from tests.backends.contract.seats import REQUEST, TOOLS, VOTE, Seat, beside, deltas_of, reply_of, seats
 from tests.backends.wire import Cut, wire
 
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("seat", SEATS, ids=str)]
+pytestmark = [pytest.mark.anyio, seats()]
 
 VALUES: dict[str, Any] = {"temperature": 0.0, "top_p": 0.5, "max_tokens": 3000, "seed": 7}
 
