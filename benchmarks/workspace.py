@@ -124,7 +124,7 @@ def _team(workspace: Path, state: Path, source: random.Random) -> list[tuple[str
     labels = [f"agent{number}" for number in range(1, 4)]
     begin = run.snapshots.take(workspace).id
     for label in labels:
-        run.begin_with(label, begin)
+        run.snapshots.restore(begin, run.workspace(label))
     changed = 0
     for answer in range(1, 6):
         for number, label in enumerate(labels):
