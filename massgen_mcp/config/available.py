@@ -68,6 +68,17 @@ _SOFT_TIMEOUTS: Mapping[str, str] = MappingProxyType(
 )
 _SO_ANYHOW: Mapping[str, object] = MappingProxyType({"concurrent_tool_execution": False})
 """Values that say what a run does in any case."""
+_OF_NEW_ANSWERS = (
+    "max_new_answers_per_agent",
+    "max_new_answers_global",
+    "answer_novelty_requirement",
+    "disable_injection",
+    "max_midstream_injections_per_round",
+    "fairness_enabled",
+    "fairness_lead_cap_answers",
+)
+"""Settings of what `auto` does not have: answers that are given while others vote."""
+_THRESHOLDS = ("roi", "checklist")
 _SITS_OUT = "This agent sits out."
 
 
@@ -117,6 +128,11 @@ def soft(team: TeamConfig, paths: Mapping[str, KeyPath], places: Places) -> Iter
     if orchestrator.defer_voting_until_all_answered is False:
         key = (*at, "defer_voting_until_all_answered")
         yield places.problem(key, "here a vote always waits for all answers.", severity="warning")
+    if orchestrator.effective_strategy == "auto":
+        for key in _OF_NEW_ANSWERS:
+            if _used(orchestrator, key):
+                yield _for_strategy((*at, key), "vote", places)
+    yield from _threshold(orchestrator, orchestrator.voting_sensitivity, at, places)
     if orchestrator.quorum is not None and orchestrator.effective_strategy != "auto":
         yield _for_strategy((*at, "quorum"), "auto", places)
     if orchestrator.samples is not None and orchestrator.effective_strategy != "best_of":
@@ -134,6 +150,8 @@ def _soft_of_agent(
         yield _warn((*block, "type"), f"backend {info.type!r} is", places, _SITS_OUT)
     if agent.subtask is not None and orchestrator.effective_strategy != "decompose":
         yield _for_strategy((*path, "subtask"), "decompose", places)
+    sensitivity = agent.voting_sensitivity or orchestrator.voting_sensitivity
+    yield from _threshold(agent, sensitivity, path, places)
     yield from _without(agent.tools, _SOFT_TOOLS, block, places)
     for index, server in enumerate(agent.tools.mcp_servers):
         entry = (*block, "mcp_servers", index)
@@ -146,6 +164,14 @@ def _without(model: BaseModel, table: Mapping[str, str], path: KeyPath, places: 
         if _used(model, key):
             message = "not available yet; a run goes without it."
             yield places.problem((*path, key), message, severity="warning", hint=instead)
+
+
+def _threshold(
+    settings: AgentConfig | Orchestrator, sensitivity: str | None, path: KeyPath, places: Places
+) -> Iterator[Problem]:
+    if settings.voting_threshold is not None and not (sensitivity or "").startswith(_THRESHOLDS):
+        message = "only voting_sensitivity roi and checklist take it; a run goes without it."
+        yield places.problem((*path, "voting_threshold"), message, severity="warning")
 
 
 def _for_strategy(path: KeyPath, strategy: str, places: Places) -> Problem:

@@ -27,7 +27,6 @@ def check_team(
     """
     yield from _ids(seats)
     yield from _numbers(keys, len(ids), places)
-    yield from _unused(keys, seats, places)
     orchestrator = keys.orchestrator
     at = ("orchestrator",)
     presenter = orchestrator.presenter_agent
@@ -40,42 +39,6 @@ def check_team(
     yield from check_context_paths(orchestrator.context_paths, (*at, "context_paths"), places)
     yield from _shares(keys, seats, places)
     yield from check_makers(orchestrator, at, places)
-
-
-_OF_NEW_ANSWERS = (
-    "max_new_answers_per_agent",
-    "max_new_answers_global",
-    "answer_novelty_requirement",
-    "disable_injection",
-    "max_midstream_injections_per_round",
-    "fairness_enabled",
-    "fairness_lead_cap_answers",
-)
-"""Settings of what `auto` does not have: answers that are given while others vote."""
-
-
-def _unused(keys: TeamKeys, seats: Sequence[Seat], places: Places) -> Iterator[Problem]:
-    """Settings that have no meaning beside others."""
-    orchestrator, at = keys.orchestrator, ("orchestrator",)
-    if orchestrator.effective_strategy == "auto":
-        for key in _OF_NEW_ANSWERS:
-            default: object = type(orchestrator).model_fields[key].default
-            if getattr(orchestrator, key) != default:
-                yield places.problem(
-                    (*at, key),
-                    "nothing here: in strategy auto nobody answers again after the first round.",
-                    severity="notice",
-                    hint="strategy: vote has it.",
-                )
-    wants = [(orchestrator, at), *((seat.agent, seat.path) for seat in seats)]
-    for settings, path in wants:
-        kind = settings.voting_sensitivity or orchestrator.voting_sensitivity or ""
-        if settings.voting_threshold is not None and not kind.startswith(("roi", "checklist")):
-            yield places.problem(
-                (*path, "voting_threshold"),
-                "nothing here: only voting_sensitivity roi and checklist have a threshold.",
-                severity="notice",
-            )
 
 
 def _ids(seats: Sequence[Seat]) -> Iterator[Problem]:

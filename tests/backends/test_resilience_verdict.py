@@ -156,6 +156,9 @@ async def asked(
     All at once, told apart by the model's name, since most of it is waiting.
     """
     server.state.reset()
+    garbled = any(isinstance(fault, StreamFault) and fault.kind == "malformed" for fault in faults)
+    # A reply that was sent whole before we left it counts as whole: what is garbled comes slowly.
+    server.state.stream_chaos = replace(server.state.stream_chaos, chunk_delay_ms=40 if garbled else 0)
     for dialect in dialects:
         own = Match(model=str(dialect))
         server.state.scenarios.add(*(replace(fault, match=own) for fault in faults))

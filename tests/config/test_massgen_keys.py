@@ -102,15 +102,15 @@ def test_what_has_no_meaning_beside_other_keys_is_told(load: Callable[..., Loade
         "orchestrator: {fairness_enabled: true, disable_injection: true, max_new_answers_per_agent: 3}\n"
     )
     loaded = load(text, GROQ_API_KEY="k")
-    assert {problem.severity for problem in loaded.problems} == {"notice"}
-    auto = "nothing here: in strategy auto nobody answers again after the first round. strategy: vote has it."
+    assert {problem.severity for problem in loaded.problems} == {"warning"}
+    vote = "only strategy: vote takes it; a run goes without it"
     assert [str(problem) for problem in loaded.problems] == [
         (
             "agent.voting_threshold (line 1): "
-            "nothing here: only voting_sensitivity roi and checklist have a threshold"
+            "only voting_sensitivity roi and checklist take it; a run goes without it"
         ),
-        f"orchestrator.disable_injection (line 2): {auto}",
-        f"orchestrator.max_new_answers_per_agent (line 2): {auto}",
+        f"orchestrator.disable_injection (line 2): {vote}",
+        f"orchestrator.max_new_answers_per_agent (line 2): {vote}",
     ]
     assert load(text.replace("{fair", "{strategy: vote, fair"), GROQ_API_KEY="k").problems[1:] == ()
 

@@ -171,9 +171,7 @@ def test_a_key_is_read_or_says_at_its_line_that_it_is_not(
 
 
 SAID = {
-    "agent.fallbacks",
     "agent.subtask",
-    "agent.voting_sensitivity",
     "agent.voting_threshold",
     "backend.auto_discover_custom_tools",
     "backend.command_line_docker_cpu_limit",
@@ -206,13 +204,12 @@ SAID = {
     "orchestrator.answer_novelty_requirement",
     "orchestrator.defer_voting_until_all_answered",
     "orchestrator.disable_injection",
-    "orchestrator.dissent",
     "orchestrator.fairness_enabled",
     "orchestrator.fairness_lead_cap_answers",
     "orchestrator.max_midstream_injections_per_round",
-    "orchestrator.max_rounds",
+    "orchestrator.max_new_answers_global",
+    "orchestrator.max_new_answers_per_agent",
     "orchestrator.samples",
-    "orchestrator.voting_sensitivity",
     "orchestrator.voting_threshold",
     "team.permissions",
     "timeout_settings.round_timeout_grace_seconds",
@@ -232,7 +229,7 @@ def test_what_a_run_goes_without_or_refuses_is_this_and_no_more() -> None:
         (
             "orchestrator: {fairness_lead_cap_answers: 1}",
             "orchestrator.fairness_lead_cap_answers",
-            "not available yet; a run goes without it. Answers are asked for in rounds",
+            "only strategy: vote takes it; a run goes without it",
         ),
         (
             "orchestrator: {image_generation_backend: grok}",

@@ -156,7 +156,7 @@ def seeded(purpose: str) -> random.Random:
 def opening_board(chance: random.Random) -> Board:
     """Any team with any settings."""
     members = [Member(id=name, weight=chance.choice([1, 1, 1, 0.5, 3])) for name in "abcdef"]
-    size = chance.choice([1, 2, 3, 4, 5, 6, 6, 6])
+    size = chance.choice([1, 2, 3, 4, 5, 6, 6, 6, 6])
     return Board.begin(
         members[:size],
         Settings(
