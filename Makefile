@@ -28,7 +28,7 @@ layers:
 	$(BIN)/lint-imports
 
 unit:
-	$(BIN)/python -m pytest $(TESTS) -n 2 --cov --cov-report=term
+	$(BIN)/python -m pytest $(TESTS) -n 2 --dist worksteal --cov --cov-report=term
 
 # What is generated and kept: tool definitions, prompts, tables in the documentation.
 snapshots: $(VENV)/dev

@@ -162,13 +162,7 @@ def _model(seat: Seat, today: date) -> Iterator[Problem]:
             yield seat.problem("model", message=f"{what} is required: {info.type!r} has no default.")
         return
     known = _known_model(seat, name)
-    if runs_elsewhere(info, name):
-        yield seat.problem(
-            "model",
-            message=f"{name!r} runs on machines of {info.title}'s own, and is not asked there.",
-            severity="warning",
-            hint="Name a model that runs here.",
-        )
+    yield from _elsewhere(seat, name, (*seat.path, "backend", "model"))
     if known is not None:
         yield from _retirement(seat, name, known, today)
     elif info.patterns and not any(model.name.lower() == name.lower() for model in info.models):
@@ -184,6 +178,17 @@ def _model(seat: Seat, today: date) -> Iterator[Problem]:
             )
 
 
+def _elsewhere(seat: Seat, name: str, path: KeyPath) -> Iterator[Problem]:
+    """A model that a local server would have its vendor run."""
+    if runs_elsewhere(seat.info, name):
+        yield seat.places.problem(
+            path,
+            f"{name!r} runs on machines of {seat.info.title}'s own, and is not asked there.",
+            severity="warning",
+            hint="Name a model that runs here.",
+        )
+
+
 def _fallbacks(seat: Seat, today: date) -> Iterator[Problem]:
     at = (*seat.path, "fallbacks")
     if seat.agent.fallbacks and (seat.info.kind == "runtime" or seat.info.type in _ONE_MODEL):
@@ -193,6 +198,7 @@ def _fallbacks(seat: Seat, today: date) -> Iterator[Problem]:
         yield seat.places.problem(at, f"{seat.info.type!r}: {what}, so none can take over.")
         return
     for number, name in enumerate(seat.agent.fallbacks):
+        yield from _elsewhere(seat, name, (*at, number))
         known = _known_model(seat, name)
         if known is not None:
             yield from _retirement(seat, name, known, today, path=(*at, number))
@@ -347,8 +353,8 @@ def _ag2(seat: Seat) -> Iterator[Problem]:
         return
     for path in _named("work_dir", seat.raw.get("backend"), (*seat.path, "backend")):
         if code.executor != "local":
-            message = f"executor: {code.executor} has no work_dir here."
-            yield seat.places.problem(path, message, hint="Remove work_dir.")
+            message = f"executor: {code.executor} has no work_dir here; not used"
+            yield seat.places.problem(path, message, severity="warning")
         elif outside(code.work_dir or "") or PurePosixPath(code.work_dir or "").is_absolute():
             yield seat.places.problem(path, "must not lead out of the agent's workspace.")
     for path in _named("image", seat.raw.get("backend"), (*seat.path, "backend")):

@@ -20,9 +20,8 @@ def check_private(seat: Seat) -> Iterator[Problem]:
     if not is_local(options, seat.environment):
         message = "a private team takes backends on this machine alone."
         yield seat.problem("type", message=message, hint="Remove the agent, or private: true.")
-    elif runs_elsewhere(seat.info, options.model or ""):
-        message = f"a private team takes no model that runs on machines of {seat.info.title}'s own."
-        yield seat.problem("model", message=message, hint="Name a model that runs here.")
+    else:
+        yield from _private_models(seat)
     for flag in ("enable_web_search", "enable_x_search"):
         if getattr(options, flag, False):
             yield seat.problem(flag, message="a private team does not search the web.")
@@ -43,6 +42,15 @@ def check_private(seat: Seat) -> Iterator[Problem]:
         if getattr(tools, field) is not None or getattr(tools, f"enable_{key}_generation"):
             name = field if getattr(tools, field) is not None else f"enable_{key}_generation"
             yield seat.problem(name, message="a private team makes no media at a provider.")
+
+
+def _private_models(seat: Seat) -> Iterator[Problem]:
+    asked = {(*seat.path, "backend", "model"): seat.agent.backend.model or ""}
+    asked |= {(*seat.path, "fallbacks", index): name for index, name in enumerate(seat.agent.fallbacks)}
+    for path, name in asked.items():
+        if runs_elsewhere(seat.info, name):
+            message = f"a private team takes no model that runs on machines of {seat.info.title}'s own."
+            yield seat.places.problem(path, message, hint="Name a model that runs here.")
 
 
 def _private_shell(seat: Seat) -> Iterator[Problem]:

@@ -13,6 +13,8 @@ from massgen_mcp.errors import Problem
 
 __all__ = ["check_security"]
 
+_ENDINGS = (".exe", ".cmd", ".bat")
+
 
 def check_security(seat: Seat, index: int) -> Iterator[Problem]:
     """What an entry's own `security` forbids it, and what of it is not used."""
@@ -24,7 +26,7 @@ def check_security(seat: Seat, index: int) -> Iterator[Problem]:
     for key, why in kept.items():
         if why:
             yield seat.problem(*at, key, message=why, hint="Change the entry, or its security.")
-    given = (key for key, value in server.security if value is not None)
+    given = (key for key, value in server.security if value not in (None, (), {}))
     if unused := [key for key in given if key not in kept]:
         yield seat.problem(
             *at,
@@ -37,17 +39,20 @@ def check_security(seat: Seat, index: int) -> Iterator[Problem]:
 def _forbidden(server: McpServer, security: McpSecurity) -> Iterator[tuple[str, str]]:
     """Each key that holds, and why the entry breaks it; empty where it does not."""
     host = host_of(server.url.get_secret_value()) if server.url is not None else ""
-    program = PurePath(server.command).name if server.command is not None else ""
-    if security.allowed_hostnames is not None and host:
-        listed = {name.lower().rstrip(".") for name in security.allowed_hostnames}
-        yield "allowed_hostnames", "the host of the entry's url is not in it." if host not in listed else ""
-    if security.allowed_executables is not None and program:
-        listed = {*security.allowed_executables}
+    program = _bare(PurePath(server.command).name) if server.command is not None else ""
+    if security.allowed_executables and program:
+        listed = {_bare(name) for name in security.allowed_executables}
         yield "allowed_executables", "the entry's command is not in it." if program not in listed else ""
     if security.allow_localhost is False:
         yield "allow_localhost", "the entry's url is on this machine." if is_loopback(host) else ""
     if security.allow_private_ips is False:
         yield "allow_private_ips", "the entry's url is a private address." if _is_private(host) else ""
+
+
+def _bare(program: str) -> str:
+    """A program's name as MassGen compares it: neither its case nor Windows' ending counts."""
+    name = program.casefold()
+    return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)
 
 
 def _is_private(host: str) -> bool:

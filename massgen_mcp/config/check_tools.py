@@ -10,7 +10,7 @@ from massgen_mcp.backends.info import Capability, Support
 from massgen_mcp.config.agent_tools import OWN_FILE_TOOLS, OWN_PREFIXES, SHELL_TOOL, AgentTools, ContextPath
 from massgen_mcp.config.check_custom import MASSGEN_MEDIA, is_media
 from massgen_mcp.config.check_security import check_security
-from massgen_mcp.config.folders import outside, unfit
+from massgen_mcp.config.folders import names_a_place, outside, unfit
 from massgen_mcp.config.models import Orchestrator
 from massgen_mcp.config.paths import KeyPath, Places
 from massgen_mcp.config.seat import Seat
@@ -54,12 +54,12 @@ def _workspace(seat: Seat) -> Iterator[Problem]:
     cwd = seat.agent.tools.cwd
     if cwd is None:
         return
-    message, hint = unfit(cwd)
+    message, hint = ("", "") if PureWindowsPath(cwd).drive else unfit(cwd)
     if message:
         yield seat.problem("cwd", message=message, hint=hint)
     elif "${" in cwd:
         yield seat.problem("cwd", message="names the workspace itself.", hint="Give a plain name.")
-    elif PurePath(cwd).is_absolute() or PureWindowsPath(cwd).drive:
+    elif names_a_place(cwd):
         yield seat.problem(
             "cwd",
             message="an absolute path: the agent's workspace is a fresh folder of the run all the same.",
@@ -158,15 +158,21 @@ def _filters(seat: Seat) -> Iterator[Problem]:
 
 
 def _left_out(seat: Seat) -> Iterator[Problem]:
-    """Entries of `exclude_custom_tools` that leave nothing out."""
+    """Entries of `exclude_custom_tools` that leave nothing out, where all tools are known by name."""
     tools = seat.agent.tools
+    if tools.auto_discover_custom_tools or tools.enable_multimodal_tools:
+        return
     known = {name for tool in tools.custom_tools for name in (*tool.function, *tool.name)}
     known |= {MASSGEN_MEDIA.get(name, "") for name in known}
     for index, entry in enumerate(tools.exclude_custom_tools):
         if entry not in known and not tools.optional_filters and not seat.broken:
-            message = "no entry of custom_tools brings this function."
-            hint = "Remove it, name the tool in exclude_tools, or set optional_filters: true."
-            yield seat.problem("exclude_custom_tools", index, message=message, hint=hint)
+            yield seat.problem(
+                "exclude_custom_tools",
+                index,
+                message="no entry of custom_tools brings this function; it leaves nothing out.",
+                severity="warning",
+                hint="Remove it, name the tool in exclude_tools, or set optional_filters: true.",
+            )
 
 
 def _custom(seat: Seat) -> Iterator[Problem]:
@@ -204,10 +210,12 @@ def check_makers(model: AgentTools | Orchestrator, path: KeyPath, places: Places
         maker: str | None = getattr(model, key)
         if kind == "video" and maker in ("openai", "azure_openai"):
             yield places.problem((*path, key), _VIDEO_GONE, hint=_OFFER)
-        elif maker is not None and maker not in _MAKERS:
+        elif maker and maker not in _MAKERS:
+            # What looks like a key is not repeated.
+            who = maker if maker.replace("_", "").isalpha() else "it"
             yield places.problem(
                 (*path, key),
-                f"{maker} makes none here; the tool says so when an agent calls it.",
+                f"{who} makes none here; the tool says so when an agent calls it.",
                 severity="warning",
                 hint="Use openai or gemini." if kind != "video" else "Use gemini.",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 from massgen_mcp.config.agent_tools import ContextPath
 from massgen_mcp.config.models import Orchestrator
@@ -18,13 +18,14 @@ __all__ = [
     "check_contexts_lie",
     "check_paths",
     "check_run_folders",
+    "names_a_place",
     "outside",
     "run_folder",
     "unfit",
 ]
 
 USUAL_WORKSPACE = "workspace"
-_OURS = frozenset({"workspaces", "scratch"})
+_OURS = ("workspaces", "scratch")
 """Folders of a run that no team file names."""
 _ELSEWHERE = "lies neither in the project nor beside the team file."
 _NAME_IT = "Name its folder with --root or MASSGEN_MCP_ROOTS."
@@ -34,6 +35,11 @@ _PLAIN = "Give a plain relative path, such as workspace."
 def outside(path: str) -> bool:
     """Whether a relative path leads out of the folder it is taken from."""
     return ".." in PurePath(path.replace("\\", "/")).parts or path.startswith("~")
+
+
+def names_a_place(path: str) -> bool:
+    """Whether a path says where on a machine it lies, on this one or on one with Windows."""
+    return PurePath(path).is_absolute() or bool(PureWindowsPath(path).drive)
 
 
 def run_folder(path: str) -> tuple[str, ...]:
@@ -63,18 +69,27 @@ def unfit(path: str) -> tuple[str, str]:
 
 def check_run_folders(orchestrator: Orchestrator, at: KeyPath, places: Places) -> Iterator[Problem]:
     """Problems of the folders that all agents of a run share."""
-    taken = set(_OURS)
+    taken: list[tuple[str, ...]] = []
     for key, usual in (("snapshot_storage", "snapshots"), ("agent_temporary_workspace", "temp_workspaces")):
         path: str | None = getattr(orchestrator, key)
         message, hint = unfit(path) if path is not None else ("", "")
         if message:
             yield places.problem((*at, key), message, hint=hint)
             continue
-        first = run_folder(usual if path is None else path)[0]
-        if first in taken:
-            message = "another folder of a run has this name."
+        folder = run_folder(usual if path is None else path)
+        if folder[0] in _OURS:
+            message = f"a run has a folder {folder[0]} of its own."
+            yield places.problem((*at, key), message, hint=f"Give another name, such as {usual}.")
+        elif any(_overlap(folder, other) for other in taken):
+            message = "another folder of a run has this name, or lies in it or around it."
             yield places.problem((*at, key), message, hint="Give another one.")
-        taken.add(first)
+        taken.append(folder)
+
+
+def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether two folders are the same, or one lies in the other."""
+    steps = min(len(one), len(other))
+    return one[:steps] == other[:steps]
 
 
 def check_paths(seat: Seat, folders: Sequence[Path]) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, InstanceOf, SerializeAsAny
 
 from massgen_mcp.backends.options import Options
-from massgen_mcp.config.agent_tools import AgentTools, ContextPath, MediaBackend
+from massgen_mcp.config.agent_tools import AgentTools, ContextPath
 from massgen_mcp.config.base import Count, Names, Part, Seconds, Switch
 from massgen_mcp.engine.board import Presentation
 
@@ -155,11 +155,11 @@ class Orchestrator(Part):
     context_paths: tuple[ContextPath, ...] = ()
     coordination: Coordination = Coordination()
     enable_multimodal_tools: Switch = False
-    image_generation_backend: MediaBackend | None = None
+    image_generation_backend: str | None = None
     image_generation_model: str | None = None
-    video_generation_backend: MediaBackend | None = None
+    video_generation_backend: str | None = None
     video_generation_model: str | None = None
-    audio_generation_backend: MediaBackend | None = None
+    audio_generation_backend: str | None = None
     audio_generation_model: str | None = None
 
     @property

@@ -12,7 +12,7 @@ from massgen_mcp.backends.options import Options
 from massgen_mcp.config.agent_tools import ContextPath
 from massgen_mcp.config.environment import Environment
 from massgen_mcp.config.expand import Reference
-from massgen_mcp.config.folders import USUAL_WORKSPACE, run_folder
+from massgen_mcp.config.folders import USUAL_WORKSPACE, names_a_place, run_folder
 from massgen_mcp.config.models import Budget, TeamConfig
 from massgen_mcp.config.paths import KeyPath
 from massgen_mcp.config.readiness import address_of, key_for
@@ -213,7 +213,7 @@ def _in_run(path: str) -> str:
 
 def _workspace(cwd: str) -> str:
     # One that is given with a whole path is a fresh folder all the same.
-    return _in_run(USUAL_WORKSPACE if Path(cwd).is_absolute() else cwd)
+    return _in_run(USUAL_WORKSPACE if names_a_place(cwd) else cwd)
 
 
 def _beside(path: str, folder: Path | None) -> str:

@@ -27,12 +27,13 @@ _TRANSPORTS = {
 
 
 class McpSecurity(Part):
-    """MassGen's `security`: taken and not used, since the sandbox and the address checks hold for all."""
+    """MassGen's `security`: taken where it tightens; the sandbox and the address checks hold for all."""
 
     level: Literal["strict", "high", "moderate", "permissive"] | None = None
     allow_localhost: bool | None = None
     allow_private_ips: bool | None = None
     allowed_hostnames: Names | None = None
+    """Not used: in MassGen these are spared the check of their addresses, and others may be asked as well."""
     resolve_dns: bool | None = None
     allowed_executables: Names | None = None
     env: dict[str, Any] | None = None

@@ -187,7 +187,10 @@ def sync(descriptor: int) -> None:
     if sys.platform == "darwin":
         import fcntl  # noqa: PLC0415 - there is none on Windows
 
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # to the disk, not to the disk's cache
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # to the disk, not to the disk's cache
+        except OSError:  # some file systems can't; whether the disk fails, the other call says
+            os.fsync(descriptor)
     elif sys.platform == "linux":
         os.fdatasync(descriptor)  # the log has its size already, and nobody asks when it was written
     else:

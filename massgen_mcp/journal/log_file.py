@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from massgen_mcp.errors import JournalError
 from massgen_mcp.journal.schema import make_room
 
 __all__ = ["Log"]
@@ -31,6 +32,8 @@ class Log:
         self._path = path.with_name(f"{path.name}-wal")
         self._sync = sync
         self._open: int | None = None
+        self._failed: OSError | None = None
+        """Why nothing can be said to be on the disk any more."""
         self._checkpoint_at = _LIMIT
         self._unseen = 0
         """Transactions since the last look."""
@@ -65,10 +68,33 @@ class Log:
 
         Raises:
             OSError: the disk fails.
+            JournalError: it failed before, as `check` says.
         """
+        self.check()
         if self._open is None:
             self._open = os.open(self._path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
-        self._sync(self._open)
+        try:
+            self._sync(self._open)
+        except OSError as error:
+            self._failed = error
+            raise
+
+    def check(self) -> None:
+        """Refuse to go on once the disk has failed.
+
+        The system may count as written what it lost then, so that it would say "done" from now on of what is
+        not on the disk.
+
+        Raises:
+            JournalError: it has.
+        """
+        if self._failed is not None:
+            why = self._failed.strerror or self._failed
+            raise JournalError(
+                f"The journal in {self._path.parent} can't be used: {why}, when it was last to be "
+                "written to the disk. What came after that may be lost. Check the disk, then restart "
+                "massgen-mcp."
+            ) from self._failed
 
     def look(self, connection: sqlite3.Connection) -> None:
         """Empty it when it is full, after those who wait were answered."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -108,6 +108,8 @@ class Writer:
             JournalError: it could not be written, or it was and may not survive power loss.
             MassgenError: `work` refuses; it has written nothing then.
         """
+        if durable:
+            self._log.check()
         self._waiting += 1
         try:
             return await self._post.send(work, durable=durable, alone=alone, done=done)
@@ -135,6 +137,8 @@ class Writer:
             JournalError: it could not be written.
             MassgenError: `work` refuses; it has written nothing then.
         """
+        if durable:
+            self._log.check()
         done = self._at_once(work)
         if done is None:
             return await self.do(work, durable=durable)
@@ -251,8 +255,12 @@ class Writer:
         with suppress(sqlite3.Error):
             self._watch.tick(connection)
 
-    def _work(self, connection: sqlite3.Connection, jobs: Iterable[Job]) -> None:
-        for alone, group in groupby(jobs, key=lambda job: job.alone):
+    def _work(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> None:
+        # What is committed already need not wait until another process lets the others be.
+        if written := [Outcome(job) for job in jobs if job.work is _is_written]:
+            self._post.answer(self._on_disk(written))
+        left = (job for job in jobs if job.work is not _is_written)
+        for alone, group in groupby(left, key=lambda job: job.alone):
             with self._turn:
                 if alone:
                     outcomes = [self._run_alone(connection, job) for job in group]
@@ -266,7 +274,7 @@ class Writer:
             return outcomes
         try:
             self._log.sync()
-        except OSError as error:
+        except (OSError, JournalError) as error:
             told = self._told(error)
             return [
                 Outcome(outcome.job, error=told) if outcome.job.durable and outcome.error is None else outcome
@@ -284,8 +292,6 @@ class Writer:
             connection.execute("PRAGMA busy_timeout = 0")
 
     def _run_together(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[Outcome]:
-        if all(job.work is _is_written for job in jobs):
-            return [Outcome(job) for job in jobs]
         try:
             outcomes = self._commit(connection, jobs)
         except Exception as error:  # noqa: BLE001 - it belongs to the one who waits

@@ -30,6 +30,7 @@ from massgen_mcp.runs.local_servers import Here, LocalServer, starts_when_asked
 from massgen_mcp.usage import Usage
 
 __all__ = [
+    "agent_states",
     "backend_row",
     "backend_rows",
     "cell_text",
@@ -240,7 +241,7 @@ async def team_row(file: TeamFile, loaded: Loaded, here: Here, prices: Prices) -
     if loaded.team is None:
         first = next((str(problem) for problem in loaded.errors), "its file can't be read")
         return row | {"ready": False, "why": first}
-    states = [(agent, _agent_state(agent, loaded, here)) for agent in loaded.team.agents]
+    states = list(zip(loaded.team.agents, agent_states(loaded, here), strict=True))
     working = [agent for agent, state in states if state.ready][: loaded.team.orchestrator.max_agents]
     blocked = [agent.id for agent, state in states if not state.ready and not agent.optional]
     unavailable = [problem for problem in loaded.unavailable if not _optional(problem.path, loaded)]
@@ -258,6 +259,12 @@ async def team_row(file: TeamFile, loaded: Loaded, here: Here, prices: Prices) -
         usd = await expected_usd([(BACKENDS[agent.backend.type], agent.backend) for agent in working], prices)
         row |= {} if usd is None else {"expected_usd": usd}
     return row
+
+
+def agent_states(loaded: Loaded, here: Here) -> list[Readiness]:
+    """Whether each agent of a file's team could be asked now; none where the file can't be read."""
+    agents = loaded.team.agents if loaded.team is not None else ()
+    return [_agent_state(agent, loaded, here) for agent in agents]
 
 
 def _agent_state(agent: AgentConfig, loaded: Loaded, here: Here) -> Readiness:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
-from massgen_mcp.engine import Answer, CancelRequested, Finish, strategy
+from massgen_mcp.engine import CancelRequested, Finish, Outcome, strategy
 from massgen_mcp.errors import JournalError, MassgenError, ReplayRefused, RunTaken
 from massgen_mcp.journal import summarise
 from massgen_mcp.runs.handle import RunHandle
@@ -90,12 +90,13 @@ async def _never_begun(handle: RunHandle) -> RunResult:
 
 def _broken(handle: RunHandle, why: str) -> RunResult:
     """The run can't go on although its agents could: say so with everything it has."""
-    best, made = _best_so_far(handle), handle.remains.made
+    outcome, made = _outcome_so_far(handle), handle.remains.made
+    best = outcome.answer if outcome else None
     return handle.status().model_copy(
         update={
             "status": "partial" if best else "failed",
             "answer": best.content if best else "",
-            "winner": best.agent if best else "",
+            "winner": (outcome.winner if outcome else None) or "",
             "error": f"The run was stopped: {why}",
             "changes": change_rows(handle.run_id, made.changes),
             "warnings": [*handle.warnings, *made.warnings],
@@ -105,12 +106,13 @@ def _broken(handle: RunHandle, why: str) -> RunResult:
     )
 
 
-def _best_so_far(handle: RunHandle) -> Answer | None:
-    """What the run would have ended with, had it been cancelled when it broke."""
+def _outcome_so_far(handle: RunHandle) -> Outcome | None:
+    """What the run has come to, or would have ended with, had it been cancelled when it broke."""
     run = handle.run
+    if run.outcome is not None:
+        return run.outcome
     step = strategy(run.spec.strategy).receive(run.board, CancelRequested(reason="it broke"))
-    ends = [command.outcome.answer for command in step.commands if isinstance(command, Finish)]
-    return ends[0] if ends else next(iter(run.board.current), None)
+    return next((command.outcome for command in step.commands if isinstance(command, Finish)), None)
 
 
 def _stopped(handle: RunHandle, why: str, *, following: str = "") -> RunResult:

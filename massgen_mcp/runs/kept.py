@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from massgen_mcp.config.load import Loaded
+from massgen_mcp.config.readiness import Readiness
 
 __all__ = ["KeptTeams", "Looked", "Row"]
 
@@ -23,8 +24,8 @@ class KeptTeams:
     """What is read again only once something beside the file, or of what else it depends on, has changed."""
 
     _kept: dict[Path, tuple[Hashable, Loaded]] = field(default_factory=dict[Path, tuple[Hashable, Loaded]])
-    _rows: dict[Path, tuple[Loaded, Sequence[Row], Row]] = field(
-        default_factory=dict[Path, "tuple[Loaded, Sequence[Row], Row]"]
+    _rows: dict[Path, tuple[Loaded, Sequence[Readiness], Row]] = field(
+        default_factory=dict[Path, "tuple[Loaded, Sequence[Readiness], Row]"]
     )
 
     def load(
@@ -52,15 +53,14 @@ class KeptTeams:
         return loaded
 
     async def row(
-        self, path: Path, loaded: Loaded, backends: Sequence[Row], make: Callable[[], Awaitable[Row]]
+        self, path: Path, loaded: Loaded, states: Sequence[Readiness], make: Callable[[], Awaitable[Row]]
     ) -> Row:
-        """What a list says of the team in that file, as it stands beside these rows of the backends."""
+        """What a list says of the team in that file, its agents being ready or not as these say."""
         kept = self._rows.get(path)
-        if kept is not None and kept[0] is loaded and kept[1] == backends:
+        if kept is not None and kept[0] is loaded and kept[1] == states:
             return kept[2]
         row = await make()
-        if not _brings_programs(loaded):
-            self._rows[path] = (loaded, backends, row)
+        self._rows[path] = (loaded, states, row)
         return row
 
 
@@ -81,9 +81,3 @@ def _reaches_out(loaded: Loaded) -> bool:
         return True
     tools = (agent.tools for agent in team.agents)
     return any(each.custom_tools or each.auto_discover_custom_tools or each.context_paths for each in tools)
-
-
-def _brings_programs(loaded: Loaded) -> bool:
-    """Whether it names a program of its own, which may come and go while the backends' rows stay."""
-    agents = loaded.team.agents if loaded.team is not None else ()
-    return any(getattr(agent.backend, "cli_path", None) is not None for agent in agents)

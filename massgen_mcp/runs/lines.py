@@ -190,7 +190,8 @@ class Lines:
         body = record.body
         agent = body["agent"]
         self._working.pop(agent, None)
-        self._voted.add(agent)
+        if body.get("ballot", self._ballot) >= self._ballot:
+            self._voted.add(agent)
         author = body["answer"].rpartition(".")[0]
         whom = "its own answer" if author == agent else author
         return f"{agent} voted for {whom} ({len(self._voted)}/{self._live}){self._so_far(record.at)}"

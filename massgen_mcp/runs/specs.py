@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Set as AbstractSet
+from collections.abc import Mapping, Set as AbstractSet
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -18,7 +18,7 @@ from massgen_mcp.config.models import (
     TurnShare,
 )
 from massgen_mcp.config.readiness import Readiness, agent_readiness, key_for
-from massgen_mcp.engine import Settings
+from massgen_mcp.engine import AgentId, Settings
 from massgen_mcp.errors import ConfigError, RequestRefused
 from massgen_mcp.runs.ask import Allowance
 from massgen_mcp.runs.cost import Course, Members, course_of
@@ -36,7 +36,6 @@ __all__ = [
     "members_of",
     "ready_team",
     "shares_of",
-    "without",
 ]
 
 _LEAD = 2
@@ -45,17 +44,28 @@ _NOVELTY: Mapping[str, float | None] = MappingProxyType({"lenient": None, "balan
 """MassGen's thresholds: the share of words that a new answer may have in common with one it has seen."""
 
 
-def ready_team(loaded: Loaded, *, name: str, defaults: Allowance, why: str) -> ResolvedTeam:
+_NOBODY: Mapping[AgentId, str] = MappingProxyType({})
+
+
+def ready_team(
+    loaded: Loaded, *, name: str, defaults: Allowance, why: str, away: Mapping[AgentId, str] = _NOBODY
+) -> ResolvedTeam:
     """The team of a loaded file, its optional agents that can't work left out.
+
+    Args:
+        loaded: the file.
+        name: what the team is called.
+        defaults: the operator's limits, where the file has none.
+        why: why it is this team.
+        away: optional agents that can't work for another reason than their backend, and that reason.
 
     Raises:
         ConfigError: the file has errors, or asks for what this version can't run.
         RequestRefused: an agent that is not optional has no key, or too few are left.
     """
     team = loaded.require(name)
-    present, absent = _seated(team, loaded, name)
+    present, absent = _seated(team, loaded, name, away)
     words = [str(problem) for problem in loaded.problems if problem.severity == "warning"]
-    away = _sat_out(absent)
     round_seconds = team.budget.per_round.seconds
     return ResolvedTeam(
         name=name,
@@ -74,28 +84,10 @@ def ready_team(loaded: Loaded, *, name: str, defaults: Allowance, why: str) -> R
         round_seconds=_lower(team.timeout_settings.subsequent_round_timeout_seconds, round_seconds),
         shares=shares_of(team),
         why=why,
-        warnings=(*words, *away),
+        warnings=(*words, *_sat_out(absent)),
         config=dict(loaded.resolved),
         journalled=team.journal,
     )
-
-
-def without(team: ResolvedTeam, agents: Collection[str], *, why: str) -> ResolvedTeam:
-    """The team without optional agents that can't work here, which is said.
-
-    Raises:
-        RequestRefused: too few are left.
-    """
-    left = tuple(agent for agent in team.agents if agent.id not in agents)
-    if len(left) < max(1, team.settings.min_agents):
-        raise RequestRefused(
-            f'Team "{team.name}" has {len(left)} agents that can work and needs '
-            f"{max(1, team.settings.min_agents)}. Nothing was spent.\n- {', '.join(agents)}: {why}"
-        )
-    presenter = team.settings.presenter
-    settings = replace(team.settings, presenter=None if presenter in agents else presenter)
-    words = tuple(f"{agent} sat out: {why}" for agent in agents)
-    return replace(team, agents=left, settings=settings, warnings=(*team.warnings, *words))
 
 
 def _key_name(loaded: Loaded, agent: str) -> str:
@@ -164,7 +156,7 @@ def course_of_team(team: TeamConfig, agents: int) -> Course:
     presents = True if always or (presentation == "synthesize" and agents > 1) else None
     if presents is None and presentation == "reuse":
         presents = False
-    votes = not orchestrator.skip_voting
+    votes = not orchestrator.skip_voting and orchestrator.max_rounds != 1
     return course_of(orchestrator.effective_strategy, agents, presents=presents, votes=votes)
 
 
@@ -233,10 +225,10 @@ def allowance_of(team: TeamConfig, defaults: Allowance) -> Allowance:
 
 
 def _seated(
-    team: TeamConfig, loaded: Loaded, name: str
+    team: TeamConfig, loaded: Loaded, name: str, away: Mapping[AgentId, str]
 ) -> tuple[list[AgentConfig], list[tuple[AgentConfig, Readiness]]]:
     """Who takes part, and who sits out and why."""
-    states = [(agent, agent_readiness(agent, loaded.environment)) for agent in team.agents]
+    states = [(agent, _state(agent, loaded, away)) for agent in team.agents]
     absent = [(agent, state) for agent, state in states if agent.optional and not state.ready]
     _refuse_unavailable(loaded, {agent.id for agent, _ in absent}, team, name)
     missing = [(agent, state) for agent, state in states if not agent.optional and not state.ready]
@@ -251,6 +243,11 @@ def _seated(
             f"Nothing was spent.{lines}"
         )
     return present, absent
+
+
+def _state(agent: AgentConfig, loaded: Loaded, away: Mapping[AgentId, str]) -> Readiness:
+    why = away.get(agent.id)
+    return agent_readiness(agent, loaded.environment) if why is None else Readiness(ready=False, why=why)
 
 
 def _refuse_unavailable(loaded: Loaded, absent: AbstractSet[str], team: TeamConfig, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -27,7 +27,7 @@ from massgen_mcp.config.shorthand import resolve_agents
 from massgen_mcp.engine import AgentId, available_strategies
 from massgen_mcp.errors import Problem, RequestRefused
 from massgen_mcp.runs.ask import Ask
-from massgen_mcp.runs.catalogue import backend_row, backend_rows, matrix_rows, team_row
+from massgen_mcp.runs.catalogue import agent_states, backend_row, backend_rows, matrix_rows, team_row
 from massgen_mcp.runs.cost import course_of, expected, expected_seconds, expected_usd
 from massgen_mcp.runs.default_team import Candidate, Choice, candidates, choose
 from massgen_mcp.runs.equipment import equip, needs_sandbox, writes_project
@@ -43,7 +43,6 @@ from massgen_mcp.runs.specs import (
     engine_settings,
     members_of,
     ready_team,
-    without,
 )
 from massgen_mcp.runs.world import ResolvedTeam
 from massgen_mcp.team.spec import Equipment
@@ -114,11 +113,14 @@ class OperatorTeams:
     async def _from_file(self, name: str, why: str) -> ResolvedTeam:
         file = find_team(name, self.search())
         loaded = self._load(file)
-        ready = ready_team(loaded, name=file.name, defaults=self.settings.allowance, why=why)
-        team = loaded.require(file.name)
+        seat = partial(ready_team, loaded, name=file.name, defaults=self.settings.allowance, why=why)
+        ready, team = seat(), loaded.require(file.name)
         equipment = self._equipped(team, ready, file)
-        if confined := needs_sandbox(equipment):
-            ready = await self._sandboxed(ready, confined, optional=equipment.optional)
+        away: dict[AgentId, str] = {}
+        # Who takes the seat of one that sits out may need a sandbox, too.
+        while why_not := await self._without_sandbox(equipment):
+            away |= why_not
+            ready = seat(away=away)
             equipment = self._equipped(team, ready, file)
         always = writes_project(equipment) or equipment.planning
         settings = replace(ready.settings, present_always=always)
@@ -134,26 +136,25 @@ class OperatorTeams:
             approved=(file.folder,),
         )
 
-    async def _sandboxed(
-        self, ready: ResolvedTeam, confined: Sequence[AgentId], *, optional: AbstractSet[AgentId]
-    ) -> ResolvedTeam:
-        """The team, without optional agents whose tools can't be had here.
+    async def _without_sandbox(self, equipment: Equipment) -> dict[AgentId, str]:
+        """The optional agents whose tools can't be had here, and why; empty where all can.
 
         Raises:
-            RequestRefused: others can't be done without, or too few would be left. Nothing was spent.
+            RequestRefused: others can't be done without. Nothing was spent.
         """
+        confined = needs_sandbox(equipment)
+        if not confined:
+            return {}
         try:
             await self.find_sandbox(self.environment.merged())
         except SandboxUnavailable as error:
-            needed = [agent for agent in confined if agent not in optional]
+            needed = [agent for agent in confined if agent not in equipment.optional]
             if needed:
                 raise RequestRefused(f"{', '.join(needed)}: {error} Nothing was spent.") from error
-            return without(ready, confined, why=str(error))
-        return ready
+            return dict.fromkeys(confined, str(error))
+        return {}
 
-    async def _team_rows(
-        self, files: Sequence[TeamFile], here: Here, backends: Sequence[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
+    async def _team_rows(self, files: Sequence[TeamFile], here: Here) -> list[dict[str, Any]]:
         """A row each. Of what has not changed since the last list, nothing is read or made again."""
         looked: dict[Path, Hashable] = {}
         depends = (self._today(), tuple(self.roots.folders))
@@ -162,7 +163,7 @@ class OperatorTeams:
             await anyio.lowlevel.checkpoint()  # nobody waits for longer than one file takes
             loaded = self.kept.load(file.path, partial(self._load, file), depends=depends, looked=looked)
             make = partial(team_row, file, loaded, here, self.prices)
-            rows.append(await self.kept.row(file.path, loaded, backends, make))
+            rows.append(await self.kept.row(file.path, loaded, agent_states(loaded, here), make))
         return rows
 
     def _load(self, file: TeamFile) -> Loaded:
@@ -253,14 +254,14 @@ class OperatorTeams:
         here = Here(servers=await local_servers(self.pool), logged_in=await self._logged_in())
         if backend is not None:
             return {"backends": [await backend_row(backend, self.environment, here, self.prices)]}
-        rows = backend_rows(self.environment, here, None)
+        rows = backend_rows(self.environment, here, task)
         choice = await self._choice(here)
         found: dict[str, Any] = {
-            "backends": rows if task is None else backend_rows(self.environment, here, task),
+            "backends": rows,
             "default_team": await self._default_row(choice),
         }
         search = self.search()
-        found["teams"] = await self._team_rows(list_teams(search), here, rows)
+        found["teams"] = await self._team_rows(list_teams(search), here)
         if search.untrusted is not None:
             command = f"massgen-mcp trust {search.untrusted.parent}"
             found["found_not_trusted"] = {"folder": str(search.untrusted), "to_trust": command}

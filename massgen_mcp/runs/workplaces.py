@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from massgen_mcp.config.folders import names_a_place
 from massgen_mcp.runs.attach import named_images
 from massgen_mcp.runs.bench import NOT_SHOWN, Work
 from massgen_mcp.team.spec import AgentSpec, EarlierWork, TeamSpec
@@ -33,7 +34,7 @@ def open_work(
         PathRefused: a folder is not there, or may not be used.
         OSError: the disk is full, or fails.
     """
-    name = cwd if cwd and not Path(cwd).is_absolute() else _USUAL
+    name = cwd if cwd and not names_a_place(cwd) else _USUAL
     areas = Areas(folder.workspace(label, name), spec.equipment.contexts.get(agent.id, ()))
     try:
         areas.look_for_keys()

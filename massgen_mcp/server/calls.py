@@ -27,7 +27,7 @@ from massgen_mcp.server.arguments import (
 )
 from massgen_mcp.server.caller import caller_of, ended_of
 from massgen_mcp.server.hosts import default_wait
-from massgen_mcp.server.looks import latest_runs, look, records_of, reply_of_run
+from massgen_mcp.server.looks import check_look, latest_runs, look, records_of, reply_of_run
 from massgen_mcp.server.presence import Presence
 from massgen_mcp.server.progress import wait_reporting
 from massgen_mcp.server.replies import data_reply, refusal
@@ -182,7 +182,7 @@ async def _ask_team(call: _Call) -> types.CallToolResult:
 
 
 async def _get_run(call: _Call) -> types.CallToolResult:
-    given = call.read(GetRun)
+    given = check_look(call.read(GetRun))
     runs = await call.runs()
     if given.run_id is None:
         return await latest_runs(runs, given)

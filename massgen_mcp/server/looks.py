@@ -24,7 +24,7 @@ from massgen_mcp.server.pages import Entry, page
 from massgen_mcp.server.replies import data_reply, footer, run_reply
 from massgen_mcp.server.transcript import answer_entries, markdown, transcript_entries
 
-__all__ = ["latest_runs", "look", "records_of", "reply_of_run", "summary_of"]
+__all__ = ["check_look", "latest_runs", "look", "records_of", "reply_of_run", "summary_of"]
 
 _ROWS = 20
 _HEADLINE = 100
@@ -53,12 +53,24 @@ async def summary_of(runs: Runs, run_id: str) -> RunSummary:
     return summarise(await records_of(runs, run_id), state=row.state)
 
 
-async def latest_runs(runs: Runs, given: GetRun) -> types.CallToolResult:
-    """A row each, newest first.
+def check_look(given: GetRun) -> GetRun:
+    """The same arguments, empty ones taken as absent, once they are known to go together.
 
     Raises:
-        RequestRefused: more was asked for than rows, or the cursor is not one of ours.
+        RequestRefused: `run_id` is wanted for what is asked, or `path` or `cursor` stands beside a detail
+            that has no such thing.
     """
+    given = given.model_copy(update={"path": given.path or None, "cursor": given.cursor or None})
+    if given.run_id is None:
+        _check_rows(given)
+    elif given.path is not None and given.detail not in (None, "files"):
+        raise RequestRefused(f'`path` goes with detail="files", not with "{given.detail}".')
+    elif given.cursor is not None and given.path is None and given.detail in (None, "summary", "votes"):
+        raise RequestRefused("`cursor` goes with the detail answers, files or transcript. Leave it out.")
+    return given
+
+
+def _check_rows(given: GetRun) -> None:
     wanted = {
         "detail": given.detail not in (None, "summary"),
         "path": given.path is not None,
@@ -69,6 +81,14 @@ async def latest_runs(runs: Runs, given: GetRun) -> types.CallToolResult:
             f"{' and '.join(names)} needs `run_id`. Call get_run without arguments for the latest runs. "
             "Nothing was spent."
         )
+
+
+async def latest_runs(runs: Runs, given: GetRun) -> types.CallToolResult:
+    """A row each, newest first.
+
+    Raises:
+        RequestRefused: the cursor is not one of ours.
+    """
     rows = await runs.rows(limit=_ROWS, before=_before(given.cursor))
     data: dict[str, Any] = {"runs": [_row(row) for row in rows]}
     if len(rows) == _ROWS:
@@ -81,15 +101,11 @@ async def latest_runs(runs: Runs, given: GetRun) -> types.CallToolResult:
 
 
 async def look(runs: Runs, result: RunResult, given: GetRun) -> types.CallToolResult:
-    """One run, in the detail asked for.
+    """One run, in the detail asked for by arguments that `check_look` has let through.
 
     Raises:
-        RequestRefused: `path` or `cursor` beside a detail that has no such thing, or a wrong cursor.
+        RequestRefused: a wrong cursor.
     """
-    if given.path is not None and given.detail not in (None, "files"):
-        raise RequestRefused(f'`path` goes with detail="files", not with "{given.detail}".')
-    if given.cursor is not None and given.path is None and given.detail in (None, "summary", "votes"):
-        raise RequestRefused("`cursor` goes with the detail answers, files or transcript. Leave it out.")
     match given.detail:
         case "answers":
             summary = await summary_of(runs, result.run_id)

@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from itertools import count
 from typing import Any
 
+import anyio
+
 from massgen_mcp.backends.base import AgentRuntime, Backend, ModelBackend, RuntimeTurn, TurnTools
 from massgen_mcp.backends.prices import Prices, reported_stands
 from massgen_mcp.backends.retry import ask
@@ -25,8 +27,17 @@ from massgen_mcp.messages import (
 )
 from massgen_mcp.team.budget import Budget, BudgetSpent, Estimate, Reservation
 from massgen_mcp.team.log import EventLog
-from massgen_mcp.team.recall import count_failure, count_reply, count_tool, failure_of, lose, reply_of, use
-from massgen_mcp.team.replay import NothingKnown, PastTurn
+from massgen_mcp.team.recall import (
+    count_failure,
+    count_reply,
+    count_tool,
+    failure_of,
+    lose,
+    reply_of,
+    take_over,
+    use,
+)
+from massgen_mcp.team.replay import FELL_BACK, NothingKnown, PastTurn
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.spec import Ports
 from massgen_mcp.usage import Usage
@@ -161,22 +172,29 @@ class Caller:
         # As it was written down, without secrets: what follows is then the same when it is used again.
         return reply_of(record.body)
 
-    def fall_back(self, seat: Seat, error: BackendError) -> bool:
+    async def fall_back(self, seat: Seat, turn: Turn, error: BackendError) -> bool:
         """Go on with the agent's next fallback model, for the rest of the run; False where none can help.
 
-        What was journalled leads to the same model again when a run is resumed.
+        It is written down: whatever becomes of the turn, the model has the seat when the run is resumed.
         """
-        spec = seat.spec
+        spec, past = seat.spec, self.past
         if error.kind in _SAME_ELSEWHERE or seat.fallen >= len(spec.fallbacks):
             return False
         model = spec.fallbacks[seat.fallen]
-        seat.fallen += 1
-        own = spec.options.model or spec.info.title
-        seat.warnings.append(f"{own} could not answer ({error.kind}); {model} took over")
-        if seat.backend is not None:
-            seat.retired.append(seat.backend)
-        seat.backend = self._unopened = None
-        seat.spec = replace(spec, options=spec.options.with_model(model))
+        known = bool(past.fell_back or past.steps or past.over)
+        if past.fell_back:
+            model = past.fell_back.popleft().body["model"]
+        if not known:
+            # A turn that was stopped meanwhile ends here, so that its agent's next one is not crossed.
+            await past.past.over()
+            if self._ports.clock.monotonic() >= self._deadline:
+                return False
+        take_over(seat, model, error.kind)
+        self._unopened = None
+        if not known:
+            body = {"event": FELL_BACK, "agent": spec.id, "model": model, "kind": error.kind}
+            with anyio.CancelScope(shield=True):
+                await self._log.append("Notice", body, turn=turn.id, call=self.last)
         return True
 
     async def _known(self, seat: Seat, request: Request) -> Reply | None:

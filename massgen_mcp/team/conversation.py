@@ -7,7 +7,12 @@ from dataclasses import replace
 
 from massgen_mcp.messages import Message, Reply, ToolCall, ToolResult
 
-__all__ = ["Conversation"]
+__all__ = ["Conversation", "without_native"]
+
+
+def without_native(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The same without the provider's own items: another model takes over, to which they mean nothing."""
+    return tuple(replace(message, native=None) for message in messages)
 
 
 class Conversation:
@@ -60,8 +65,8 @@ class Conversation:
         self.kept = self.messages
 
     def forget_native(self) -> None:
-        """Drop the provider's own items: another model takes over, to which they mean nothing."""
-        self._messages = [replace(message, native=None) for message in self._messages]
+        """Drop the provider's own items."""
+        self._messages = list(without_native(self._messages))
 
     def reopen(self) -> None:
         """The turn has not ended after all: go back to what the agent said last."""

@@ -126,5 +126,5 @@ def _vote_body(event: VoteCast, board: Board) -> dict[str, Any]:
         "label": board.label(board.answer(event.answer)),
         "reason": event.reason,
         "add": list(event.add),
-        "ballot": board.ballot,
+        "ballot": board.turns[event.agent].ballot,
     }

@@ -47,7 +47,7 @@ from massgen_mcp.team.inbox import Inbox
 from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.minutes import Minutes
 from massgen_mcp.team.reading import PastEvent, seconds_used
-from massgen_mcp.team.recall import account
+from massgen_mcp.team.recall import account, take_over
 from massgen_mcp.team.replay import Past, PastTurn
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.team.shares import TurnBudgets
@@ -94,6 +94,8 @@ class TeamRun:
         self._used = seconds_used(past)
         members = [Member(id=agent.id, weight=agent.weight) for agent in spec.agents]
         self.board = Board.begin(members, spec.settings)
+        self.outcome: Outcome | None = None
+        """What the engine has said that the run comes to; it may still break before it has ended."""
         self.seats = {agent.id: Seat(spec=agent, label=self.board.labels[agent.id]) for agent in spec.agents}
         limits = spec.limits
         self.budget = Budget(
@@ -185,7 +187,7 @@ class TeamRun:
         step = self._strategy.start(self.board)
         while True:
             rounds = self.board.round
-            self.board = step.board
+            self.board, self.outcome = step.board, _outcome_of(step.commands)
             self._at_once(step.commands)
             await self._write_down(step.commands)
             for command in step.commands:
@@ -283,6 +285,8 @@ class TeamRun:
         budget = self._budgets.begin(turn.agent, self.board.round, own_loop=own_loop)
         account(seat, budget, past.inside, again=past.again)
         if not past.repeated:
+            for record in past.fell_back:
+                take_over(seat, record.body["model"], record.body["kind"])
             return
         self.log.activity(turn.agent, "", fresh=True)
         deadline = self._began + self.spec.limits.seconds
@@ -355,6 +359,10 @@ class TeamRun:
                     for backend in (seat.backend, *seat.retired):
                         if backend is not None:
                             tasks.start_soon(_closed, seat.spec.id, backend)
+
+
+def _outcome_of(commands: Sequence[Command]) -> Outcome | None:
+    return next((command.outcome for command in commands if isinstance(command, Finish)), None)
 
 
 async def _closed(agent: str, backend: Backend) -> None:

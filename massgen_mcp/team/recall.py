@@ -11,6 +11,7 @@ from massgen_mcp.errors import BackendError
 from massgen_mcp.journal.summary import usage_of
 from massgen_mcp.messages import Image, Reply, ToolCall, ToolResult
 from massgen_mcp.team.budget import Budget
+from massgen_mcp.team.conversation import without_native
 from massgen_mcp.team.reading import Step
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.usage import Usage
@@ -28,6 +29,7 @@ __all__ = [
     "reply_of",
     "result_body",
     "result_of",
+    "take_over",
     "use",
 ]
 
@@ -143,6 +145,20 @@ def lose(seat: Seat, budget: Budget, step: Step) -> None:
     seat.lost += lost
     seat.attempts += 1
     budget.charge(lost)
+
+
+def take_over(seat: Seat, model: str, kind: str) -> None:
+    """Let a fallback model have the seat, for the rest of the run: the one before failed in that way."""
+    spec = seat.spec
+    own = spec.options.model or spec.info.title
+    seat.warnings.append(f"{own} could not answer ({kind}); {model} took over")
+    if seat.backend is not None:
+        seat.retired.append(seat.backend)
+    seat.backend = None
+    seat.fallen += 1
+    seat.spec = replace(spec, options=spec.options.with_model(model))
+    # The turn at work may be stopped, and leaves no trace then: the next one begins with this.
+    seat.conversation = without_native(seat.conversation)
 
 
 def use(seat: Seat, reply: Reply, usage: Usage) -> None:

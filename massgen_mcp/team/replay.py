@@ -21,6 +21,7 @@ from massgen_mcp.journal.records import Record
 from massgen_mcp.team.reading import LAST, PastEvent, Step, events_of, split, steps_of, under_way
 
 __all__ = [
+    "FELL_BACK",
     "NEWS",
     "NothingKnown",
     "Past",
@@ -29,6 +30,8 @@ __all__ = [
 
 NEWS: Final = "NewsTold"
 """The notice that a turn has told its agent of new answers."""
+FELL_BACK: Final = "FellBack"
+"""The notice that another model has taken over for an agent: `agent`, `model`, and in `kind` why."""
 
 _REPEATED = frozenset({"answer", "vote"})
 """Ends of turns whose conversation goes on; any other turn leaves no trace in it."""
@@ -60,6 +63,8 @@ class PastTurn:
     """The number of each call after which its agent was told of new answers -> the record that says so."""
     heard: dict[int, int] = field(default_factory=dict[int, int])
     """The number of each request within which an agent runtime was told of them -> the last such record."""
+    fell_back: deque[Record] = field(default_factory=deque[Record])
+    """Its notices of a model that took over; once used again they are taken out."""
     last: int = 0
     """The highest number given to a call."""
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -183,6 +188,8 @@ class Past:
             turn.ended = record
         elif record.kind in {"CallStarted", "ToolStarted"}:
             turn.last = max(turn.last, record.call or 0)
+        elif record.body.get("event") == FELL_BACK:
+            turn.fell_back.append(record)
 
     def differs(self, how: str) -> ReplayRefused:
         """Why the run can't be taken up again. From here on it stands still."""

@@ -235,7 +235,9 @@ class TurnInMotion:
                     self._seat, self._turn, self._request(), self._inside, observed=self._enter_tools
                 )
             except BackendError as error:
-                if self._handed_in is not None or not self._caller.fall_back(self._seat, error):
+                if self._handed_in is not None:
+                    raise
+                if not await self._caller.fall_back(self._seat, self._turn, error):
                     raise
                 self._conversation.forget_native()
 

@@ -19,7 +19,7 @@ from massgen_mcp.workspace.beneath import Opener, PathRefused, Root
 from massgen_mcp.workspace.confinement import Confinement
 from massgen_mcp.workspace.context import Context
 from massgen_mcp.workspace.names import MAX_DEPTH, folded, secret, shown, split
-from massgen_mcp.workspace.protection import Protection
+from massgen_mcp.workspace.protection import Protection, can_be_made
 from massgen_mcp.workspace.trees import Entry, walk
 
 __all__ = ["ANSWERS", "PROJECT", "Area", "Areas", "Context", "Place", "check_context", "context_name"]
@@ -91,7 +91,7 @@ class Areas:
         self.keys: tuple[Path, ...] = ()
         """What keeps keys in the project, once it was looked for."""
         self.absent: tuple[Path, ...] = ()
-        """What is protected, but not there: programs must not make it in this turn."""
+        """Where programs of this turn leave empty folders, since what is protected there must not be made."""
         with contextlib.ExitStack() as undo:
             undo.push(self._held)
             self.workspace = self._area("", workspace, self._open(workspace))
@@ -151,7 +151,8 @@ class Areas:
         elif not self.presents:
             # Only now: what stands in for it must stay while a command of this turn may still run.
             writable = [area for area in self._project if not area.refusal]
-            self.absent = tuple(dict.fromkeys(path for area in writable for path in area.guard.absent()))
+            free = (path for area in writable for path in area.guard.absent())
+            self.absent = tuple(path for path in dict.fromkeys(free) if not os.path.lexists(path))
         self.presents = presents
 
     def clear_away(self, absent: Iterable[Path]) -> None:
@@ -279,24 +280,34 @@ class Areas:
     def confinement(self, *, guarded: Iterable[Path] = ()) -> Confinement:
         """The same rights for a program: absolute paths, since it does not know ours.
 
+        Whether what is protected is there is looked at each time: the operator and other runs go on working.
+
         Args:
             guarded: what else is read-only, such as settings found in the project.
         """
         writable = [area for area in self._project if self.presents and not area.refusal]
         read_only = [area for area in self._project if area not in writable]
-        protected = [path for area in writable for path in area.guard.paths if path.exists()]
-        protected = [path for path in protected if not {path, *path.parents} & {*self.absent}]
+        write = tuple(Place(area, _own(area)).host for area in writable)
+        free = dict.fromkeys(path for area in writable for path in area.guard.absent(self.absent))
+        protected = [path for area in writable for path in area.guard.paths if os.path.lexists(path)]
+        read = (
+            *(area.host for area in self._shown.values()),
+            *(Place(area, _own(area)).host for area in read_only),
+            *(path for path in protected if not {path, *path.parents} & {*free}),
+            *guarded,
+        )
+        absent = tuple(
+            path
+            for path in free
+            if not {*path.parents} & {*free} and can_be_made(path, write=write, read=read, hide=self.keys)
+        )
+        self.absent = tuple(path for path in absent if path in self.absent or not os.path.lexists(path))
         return Confinement(
             cwd=self.workspace.host,
-            write=(self.workspace.host, *(Place(area, _own(area)).host for area in writable)),
-            read=(
-                *(area.host for area in self._shown.values()),
-                *(Place(area, _own(area)).host for area in read_only),
-                *protected,
-                *guarded,
-            ),
+            write=(self.workspace.host, *write),
+            read=read,
             hide=self.keys,
-            absent=self.absent,
+            absent=absent,
         )
 
     def close(self) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from massgen_mcp.workspace.beneath import PathRefused, Root
 from massgen_mcp.workspace.names import folded, obeyed
 
-__all__ = ["Protection"]
+__all__ = ["Protection", "can_be_made"]
 
 _UPWARDS = 128
 _FOLDER: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -47,10 +47,19 @@ class Protection:
                 ids.add(identity)
         return cls(paths=tuple(paths), names=tuple(names), ids=frozenset(ids))
 
-    def absent(self) -> Iterator[Path]:
-        """Of each protected path that is not there, the first part that isn't: nothing is made below it."""
+    def absent(self, ours: Container[Path] = ()) -> Iterator[Path]:
+        """Of each protected path that is not there, the first part that isn't: nothing is made below it.
+
+        An empty folder at the path may be what another run's sandbox left, which takes it away again: so it
+        is not there either.
+
+        Args:
+            ours: where empty folders are what our own sandboxes left.
+        """
         for path in self.paths:
-            missing = [part for part in (path, *path.parents) if not os.path.lexists(part)]
+            missing = [part for part in path.parents if _is_missing(part) or (part in ours and _empty(part))]
+            if _is_missing(path) or _empty(path):
+                missing.insert(0, path)
             if missing and not {*missing[-1].parents} & {*self.paths} and _makes(missing[-1].parent):
                 yield missing[-1]
 
@@ -105,9 +114,39 @@ class Protection:
             raise PathRefused(f"{shown} is protected by the operator.", "read_only")
 
 
+def can_be_made(path: Path, *, write: Sequence[Path], read: Sequence[Path], hide: Sequence[Path]) -> bool:
+    """Whether a program with these rights could make it.
+
+    Where it can't, no sandbox can put a folder in its place either.
+    """
+    parts = (path, *path.parents)
+    if any(part in hide and part.is_dir() for part in parts):
+        return False
+    nearest = next((part for part in parts if part in read or part in write), None)
+    return nearest is not None and nearest not in read
+
+
+def _is_missing(path: Path) -> bool:
+    return not os.path.lexists(path)
+
+
+def _empty(path: Path) -> bool:
+    """Whether it is a folder with nothing in it."""
+    try:
+        with os.scandir(path) as found:
+            return not path.is_symlink() and next(found, None) is None
+    except OSError:
+        return False
+
+
 def _makes(folder: Path) -> bool:
-    """Whether this user can make something in a folder, or see to it that it can."""
-    return os.access(folder, os.W_OK) or folder.stat().st_uid == os.geteuid()
+    """Whether this user can make something in a folder, or see to it that it can.
+
+    A link in the place of one counts: it came later, and who is to be kept from it has to be told.
+    """
+    if folder.is_symlink():
+        return True
+    return folder.is_dir() and (os.access(folder, os.W_OK) or folder.stat().st_uid == os.geteuid())
 
 
 def _id(found: os.stat_result) -> tuple[int, int]:

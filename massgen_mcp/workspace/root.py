@@ -72,7 +72,7 @@ def _new_group(parent: Path, most: int) -> Path:
             if time.time() - old.stat().st_mtime > _FRESH:
                 old.rmdir()
     group = parent / f"command-{os.getpid()}-{secrets.token_hex(4)}"
-    group.mkdir()
+    group.mkdir(parents=True)  # the folder of all may have been tidied away
     (group / "pids.max").write_text(str(most), encoding="ascii")
     return group
 

@@ -6,6 +6,7 @@ be trusted after a crash is kept beside it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Generator, Mapping
@@ -50,10 +51,10 @@ class RunFolder:
         if not _NAME.fullmatch(run_id):
             raise PathRefused(f"{run_id[:60]!r} is no name of a run.", "name")
         parts = [_inside(name) for name in (snapshot_storage, temporary, "workspaces", "scratch")]
-        if len({part[0] for part in parts}) < len(parts):
+        if any(_overlap(*pair) for pair in itertools.combinations(parts, 2)):
             raise PathRefused(
-                "snapshot_storage and agent_temporary_workspace must differ from each other, "
-                "and from 'workspaces' and 'scratch'.",
+                "snapshot_storage and agent_temporary_workspace must lie beside each other, "
+                "and beside 'workspaces' and 'scratch'.",
                 "name",
             )
         self.path = state / RUNS / run_id
@@ -216,6 +217,12 @@ def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise PathRefused(f"{name[:60]!r} can't name a folder here.", "name")
     return name
+
+
+def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether two folders are the same, or one lies in the other."""
+    steps = min(len(one), len(other))
+    return one[:steps] == other[:steps]
 
 
 def _inside(name: str) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def test_a_servers_security_only_tightens_and_unknown_settings_of_massgen_are_pa
     ("entry", "key"),
     [
         ("command: x, security: {allowed_executables: [y]}", "allowed_executables"),
-        ("url: 'https://a.example/m', security: {allowed_hostnames: [b.example]}", "allowed_hostnames"),
+        ("command: y.sh, security: {allowed_executables: [y]}", "allowed_executables"),
         ("url: 'http://localhost:3/m', security: {allow_localhost: false}", "allow_localhost"),
         ("url: 'http://10.0.0.3/m', security: {allow_private_ips: false}", "allow_private_ips"),
     ],
@@ -114,12 +114,23 @@ def test_an_entry_that_its_own_security_forbids_is_refused(tools: Load, entry: s
     "entry",
     [
         "command: /usr/bin/x, security: {allowed_executables: [x], allowed_hostnames: [h]}",
-        "url: 'https://A.example/m', security: {allowed_hostnames: [a.example], allow_localhost: false}",
+        "url: 'https://A.example/m', security: {allow_localhost: false}",
+        "url: 'https://a.example/m', security: {allowed_hostnames: [b.example]}",
+        "command: NPX.cmd, security: {allowed_executables: [npx]}",
+        "command: python, security: {allowed_executables: [Python.EXE]}",
+        "command: x, security: {allowed_executables: [], allowed_hostnames: []}",
         "url: 'https://a.example/m', security: {allow_private_ips: false}",
     ],
 )
 def test_an_entry_that_keeps_to_its_own_security_is_taken(tools: Load, entry: str) -> None:
     assert tools(f"mcp_servers: [{{name: s, {entry}}}]").errors == ()
+
+
+def test_hosts_that_massgen_does_not_look_up_are_no_list_of_all_that_may_be_asked(tools: Load) -> None:
+    entry = "url: 'https://a.example/m', security: {allowed_hostnames: [b.example], allowed_executables: []}"
+    (notice,) = tools(f"mcp_servers: [{{name: s, {entry}}}]").problems
+    assert (notice.severity, notice.path) == ("notice", "agent.backend.mcp_servers[0].security")
+    assert "can only tighten: allowed_hostnames not used here" in notice.message
 
 
 @pytest.mark.parametrize(
@@ -286,6 +297,16 @@ def test_a_private_team_has_no_model_that_its_server_asks_for_elsewhere(load: Ca
     assert (warning.severity, warning.path) == ("warning", "agent.backend.model")
     assert "runs on machines of Ollama's own" in warning.message
     assert "a private team takes no model that runs on" in str(load(f"private: true\n{text}").errors)
+
+
+def test_a_model_that_takes_over_is_not_asked_for_elsewhere_either(load: Callable[..., Loaded]) -> None:
+    text = "agent: {id: a, fallbacks: ['m', 'gpt-oss:120b-cloud'], backend: {type: ollama, model: m}}"
+    (warning,) = load(text).problems
+    assert (warning.severity, warning.path) == ("warning", "agent.fallbacks[1]")
+    assert "runs on machines of Ollama's own" in warning.message
+    (error,) = load(f"private: true\n{text}").errors
+    assert (error.path, error.line) == ("agent.fallbacks[1]", 2)
+    assert "a private team takes no model that runs on" in error.message
 
 
 def test_media_functions_of_massgen_can_be_left_out_by_name(load: Callable[..., Loaded]) -> None:

@@ -65,7 +65,9 @@ SAMPLES: Mapping[str, Any] = {
     "defer_voting_until_all_answered": False,
     "voting_sensitivity": "strict",
     "dissent": False,
-    "video_generation_backend": "gemini",
+    **dict.fromkeys(
+        ("image_generation_backend", "audio_generation_backend", "video_generation_backend"), "gemini"
+    ),
     "exclude_custom_tools": ["f"],
 }
 """Values where the schema alone does not lead to one that means something."""
@@ -235,6 +237,16 @@ def test_what_a_run_goes_without_or_refuses_is_this_and_no_more() -> None:
             "orchestrator: {image_generation_backend: grok}",
             "orchestrator.image_generation_backend",
             "grok makes none here",
+        ),
+        (
+            "orchestrator: {audio_generation_backend: elevenlabs}",
+            "orchestrator.audio_generation_backend",
+            "elevenlabs makes none here",
+        ),
+        (
+            "orchestrator: {audio_generation_backend: sk-hunter2}",
+            "orchestrator.audio_generation_backend",
+            "audio_generation_backend (line 2): it makes none here",
         ),
     ],
 )

@@ -252,8 +252,7 @@ def test_an_editor_is_told_what_is_wrong_in_a_block_and_not_that_it_fits_no_type
         {"agent": {"id": None, "backend": {"type": "openai"}}},
         {"agent": {"id": "a", "backend": {"type": "ag2", "agent_config": {"llm_config": {"model": 3}}}}},
         {
-            "agent": {"id": "a", "backend": {"type": "openai"}},
-            "orchestrator": {"image_generation_backend": "fnord"},
+            "agent": {"id": "a", "backend": {"type": "openai", "image_generation_backend": "fnord"}},
         },
     ],
 )

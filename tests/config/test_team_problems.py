@@ -200,7 +200,7 @@ GROQ = AGENT + "  backend: {type: groq}\n"
         ),
         (
             GROQ + "orchestrator: {snapshot_storage: workspaces}",
-            "orchestrator.snapshot_storage (line 4): another folder of a run has this name",
+            "orchestrator.snapshot_storage (line 4): a run has a folder workspaces of its own. Give another",
         ),
         (
             GROQ + "orchestrator: {agent_temporary_workspace: 'a\\b'}",
@@ -218,16 +218,6 @@ GROQ = AGENT + "  backend: {type: groq}\n"
         (
             AGENT + "  backend: {type: groq, cwd: '${cwd}/x'}",
             "agent.backend.cwd (line 3): names the workspace itself",
-        ),
-        (
-            AGENT
-            + "  backend: {type: groq, custom_tools: [{path: t.py, function: f}], exclude_custom_tools: g}",
-            "agent.backend.exclude_custom_tools[0] (line 3): no entry of custom_tools brings this function",
-        ),
-        (
-            AGENT + "  backend: {type: ag2, llm_config: {model: m}, "
-            "code_execution_config: {executor: docker, work_dir: x}}",
-            "agent.backend.code_execution_config.work_dir (line 3): executor: docker has no work_dir here",
         ),
         (
             AGENT + "  backend: {type: ag2, llm_config: {model: m}, "
@@ -330,6 +320,69 @@ def test_a_good_file_has_its_team(load: Load) -> None:
     loaded = load("agents:\n- {id: a, backend: {type: groq}}\n", GROQ_API_KEY="k")
     assert loaded.problems == ()
     assert loaded.require().name == "team"
+
+
+@pytest.mark.parametrize(
+    ("storage", "temporary"),
+    [(".massgen/snapshots", ".massgen/temp_workspaces"), ("a/b", "a/bc"), ("temp", "a/temp")],
+)
+def test_folders_of_a_run_may_lie_side_by_side_in_one(load: Load, storage: str, temporary: str) -> None:
+    text = f"orchestrator: {{snapshot_storage: {storage}, agent_temporary_workspace: {temporary}}}"
+    assert load(GROQ + text, GROQ_API_KEY="k").problems == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "snapshot_storage: s, agent_temporary_workspace: s",
+        "snapshot_storage: a/s, agent_temporary_workspace: a",
+        "agent_temporary_workspace: snapshots/x",
+        "agent_temporary_workspace: scratch/x",
+    ],
+)
+def test_no_folder_of_a_run_is_another_or_lies_in_it(load: Load, text: str) -> None:
+    (error,) = load(f"{GROQ}orchestrator: {{{text}}}", GROQ_API_KEY="k").problems
+    assert (error.path, error.severity) == ("orchestrator.agent_temporary_workspace", "error")
+
+
+@pytest.mark.parametrize(
+    ("block", "path", "said"),
+    [
+        (
+            "type: groq, custom_tools: [{path: t.py, function: f}], exclude_custom_tools: g",
+            "exclude_custom_tools[0]",
+            "no entry of custom_tools brings this function; it leaves nothing out",
+        ),
+        (
+            "type: ag2, llm_config: {model: m}, code_execution_config: {executor: docker, work_dir: ../x}",
+            "code_execution_config.work_dir",
+            "executor: docker has no work_dir here; not used",
+        ),
+        (r"type: groq, cwd: 'C:\ws\a'", "cwd", "an absolute path: the agent's workspace is a fresh folder"),
+        ("type: groq, cwd: 'C:/ws/../a'", "cwd", "an absolute path: the agent's workspace is a fresh folder"),
+    ],
+)
+def test_what_is_not_used_is_warned_of_and_the_team_loads(
+    load: Load, block: str, path: str, said: str
+) -> None:
+    loaded = load(f"{AGENT}  backend: {{{block}}}\n", GROQ_API_KEY="k", OPENAI_API_KEY="k")
+    problems = {problem.path: problem for problem in loaded.problems if problem.severity != "notice"}
+    problem = problems[f"agent.backend.{path}"]
+    assert (problem.severity, problem.line) == ("warning", 3)
+    assert said in problem.message
+    assert loaded.errors == ()
+
+
+def test_a_workspace_that_lies_on_a_windows_drive_is_a_fresh_folder(load: Load) -> None:
+    loaded = load(AGENT + r"  backend: {type: groq, cwd: 'C:\ws\a'}", GROQ_API_KEY="k")
+    plain = load(f"{AGENT}  backend: {{type: groq, cwd: workspace}}", GROQ_API_KEY="k")
+    assert loaded.resolved["agents"] == plain.resolved["agents"]
+
+
+@pytest.mark.parametrize("more", ["auto_discover_custom_tools: true", "enable_multimodal_tools: true"])
+def test_what_tools_nobody_has_named_yet_may_be_left_out(load: Load, more: str) -> None:
+    text = f"{AGENT}  backend: {{type: groq, exclude_custom_tools: [generate_image], {more}}}"
+    assert not [each for each in load(text).problems if "exclude_custom_tools" in each.path]
 
 
 def test_an_empty_section_means_its_defaults(load: Load) -> None:

@@ -6,12 +6,13 @@ import errno
 import os
 import sqlite3
 import stat
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
-from threading import Barrier, get_ident
+from threading import Barrier, Event, get_ident
 from time import sleep
 from typing import Any, Protocol
 
@@ -34,7 +35,7 @@ from massgen_mcp.journal import (
 )
 from massgen_mcp.journal.check import check_journal
 from massgen_mcp.journal.codec import checksum, untouched
-from massgen_mcp.journal.folder import prepare
+from massgen_mcp.journal.folder import prepare, sync
 from massgen_mcp.journal.owner import this_process
 from massgen_mcp.journal.reader import Reader
 from massgen_mcp.journal.schema import MIGRATIONS, connect_writer, migrate
@@ -1141,6 +1142,73 @@ async def test_who_has_written_what_may_not_survive_power_loss_is_told(folder: P
         with pytest.raises(JournalError, match="can't be used: Input/output error"):
             await do(write, durable=True)
         assert await do(write) == "written"
+    await writer.close()
+
+
+def test_on_a_mac_a_disk_without_a_flush_of_its_cache_is_synced_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 0x7FFF, raising=False)  # no system knows it
+    with (tmp_path / "file").open("wb") as file:
+        sync(file.fileno())
+    read, write = os.pipe()
+    with pytest.raises(OSError, match="Invalid argument"):
+        sync(write)  # which nothing can have on a disk
+    os.close(read)
+    os.close(write)
+
+
+async def test_after_the_disk_has_failed_once_nothing_more_is_said_to_be_on_it(folder: Path) -> None:
+    synced, wrote = list[int](), list[str]()
+
+    def sync(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 2:
+            raise OSError(errno.EIO, "Input/output error")  # and Linux forgets it
+
+    def write(name: str) -> Callable[[sqlite3.Connection], None]:
+        return lambda _: wrote.append(name)
+
+    writer = new_writer(folder, sync=sync)
+    await writer.start()
+    await writer.do(write("before"), durable=True)
+    refused: list[str] = []
+
+    async def refuse(do: Callable[[], Awaitable[None]]) -> None:
+        with pytest.raises(JournalError, match="can't be used: Input/output error") as caught:
+            await do()
+        refused.append(str(caught.value))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(refuse, partial(writer.do_briefly, write("at once"), durable=True))
+        tasks.start_soon(refuse, partial(writer.do, write("meanwhile"), durable=True))
+    for do in (writer.do, writer.do_briefly):
+        await refuse(partial(do, write("afterwards"), durable=True))
+        assert "restart massgen-mcp" in refused[-1]
+    assert "afterwards" not in wrote
+    assert len(synced) == 2, "the disk is not asked again: it might say that all is well"
+    await writer.do(write("not durable"))
+    await writer.close()
+
+
+async def test_who_has_written_already_does_not_wait_for_what_others_write(folder: Path) -> None:
+    writer, answered, seen = new_writer(folder), Event(), list[bool]()
+    await writer.start()
+
+    async def first() -> None:
+        await writer.do_briefly(lambda _: None, durable=True)
+        answered.set()
+
+    def second(_: sqlite3.Connection) -> None:
+        seen.append(answered.wait(2))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        # Its turn comes right after, before the thread has looked: they are taken together.
+        tasks.start_soon(writer.do, second)
+    assert seen == [True]
     await writer.close()
 
 

@@ -74,6 +74,7 @@ async def test_three_agents_that_may_agree_or_vote_and_present(tmp_path: Path):
         ("presentation: reuse", [3, 6]),
         ("presentation: synthesize", [4, 7]),
         ("skip_voting: true", [3, 4]),
+        ("max_rounds: 1", [3, 4]),
         ("coordination: {enable_planning_mode: true}", [4, 7]),
         ("max_agents: 2", [2, 5]),
         ("max_agents: 1", [1, 1]),

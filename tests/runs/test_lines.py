@@ -70,6 +70,15 @@ def test_a_ballot_is_told_once_and_each_vote_with_whom_it_is_for():
     assert teller.tell("VoteCast", 4.0, agent="a", answer="c.2") == "a voted for c (1/3), 4 s"
 
 
+def test_a_vote_of_an_older_ballot_does_not_count_on_the_one_under_way():
+    teller = Teller()
+    teller.tell("TurnStarted", turn=1, agent="a", kind="vote", ballot=1)
+    teller.tell("TurnStarted", turn=2, agent="b", kind="vote", ballot=2)
+    assert teller.tell("VoteCast", agent="a", answer="b.1", ballot=1) == "a voted for b (0/3), 0 s"
+    assert teller.tell("VoteCast", agent="b", answer="c.1", ballot=2) == "b voted for c (1/3), 0 s"
+    assert teller.lines.heartbeat(9.0) == "1/3 voted, 9 s"
+
+
 def test_an_agent_that_fails_is_told_with_the_cause_and_counts_no_more_among_voters():
     teller = Teller()
     assert teller.tell("CallFailed", agent="c", error="no quota") is None

@@ -23,7 +23,7 @@ from massgen_mcp.config.load import load_text
 from massgen_mcp.config.search import TeamFile
 from massgen_mcp.journal import open_journal
 from massgen_mcp.runs import Runs
-from massgen_mcp.runs.catalogue import backend_row, backend_rows, fitting, team_row
+from massgen_mcp.runs.catalogue import agent_states, backend_row, backend_rows, fitting, team_row
 from massgen_mcp.runs.local_servers import Here, LocalServer, local_servers
 from massgen_mcp.runs.open import open_runs
 from tests.backends.wire import closed_port, http_json, wire
@@ -244,6 +244,38 @@ async def test_a_key_set_or_a_server_started_shows_in_the_next_list(tmp_path: Pa
         (tmp_path / "mine.yaml").write_text("agent: {id: a, backend: {type: grok}}", encoding="utf-8")
         changed = {team["name"]: team for team in (await runs.catalogue())["teams"]}
         assert not changed["mine"]["ready"]
+
+
+@pytest.mark.parametrize(
+    "backend",
+    ["{type: codex, api_key: '${MY_KEY}'}", "{type: codex, api_key: '${MY_KEY}', cli_path: PROGRAMS/codex}"],
+    ids=["by PATH", "by its own path"],
+)
+async def test_a_program_that_is_installed_makes_a_team_ready_in_the_next_list(tmp_path: Path, backend: str):
+    """The row of codex itself stays as it was, and so does the folder of the team's file."""
+    home, programs, state = (tmp_path / name for name in ("home", "bin", "state"))
+    for folder in (home, programs):
+        folder.mkdir()
+    team = f"agent: {{id: a, backend: {backend.replace('PROGRAMS', str(programs))}}}"
+    (home / "mine.yaml").write_text(team, encoding="utf-8")
+    found: list[dict[str, Any]] = []
+    environ = {"MASSGEN_MCP_STATE_DIR": str(state), "MY_KEY": KEY, "PATH": str(programs)}
+    async with opened(home, **environ) as runs:
+        for _ in range(2):
+            teams = (await runs.catalogue())["teams"]
+            found.append(next(team for team in teams if team["name"] == "mine"))
+            (programs / "codex").write_text("#!/bin/sh\n", encoding="utf-8")
+            (programs / "codex").chmod(0o755)
+    assert [row["ready"] for row in found] == [False, True]
+
+
+def test_a_login_is_part_of_an_agents_state_also_beside_a_key_that_it_does_not_use() -> None:
+    pytest.importorskip("claude_agent_sdk")
+    text = "agent: {id: a, backend: {type: claude_code, use_subscription: true}}"
+    environment = Environment.of({"ANTHROPIC_API_KEY": KEY})
+    loaded = load_text(text, environment=environment, origin="file", name="mine")
+    states = [agent_states(loaded, Here(servers=DOWN, logged_in=known)) for known in (False, True)]
+    assert [state.ready for (state,) in states] == [False, True]
 
 
 def test_remedies_are_the_first_to_go_where_there_is_no_room() -> None:

@@ -511,6 +511,15 @@ async def test_an_optional_agent_whose_tools_need_a_sandbox_sits_out_where_there
     assert "b sat out: no sandbox works here. Install bubblewrap." in team.warnings
 
 
+async def test_another_agent_takes_the_seat_of_one_that_needs_a_sandbox(world: Path):
+    blocks = {"a": SHELL, "b": PLAIN, "c": SHELL, "d": PLAIN, "e": PLAIN}
+    rows = "".join(f"- {{id: {name}, optional: true, backend: {block}}}\n" for name, block in blocks.items())
+    team = await unconfined(world, f"agents:\n{rows}orchestrator: {{max_agents: 2}}\n")
+    assert [agent.id for agent in team.agents] == ["b", "d"]
+    why = "sat out: no sandbox works here. Install bubblewrap."
+    assert [line for line in team.warnings if "sat out" in line] == [f"a {why}", f"c {why}"]
+
+
 @pytest.mark.parametrize(
     ("other", "words"),
     [

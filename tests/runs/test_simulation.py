@@ -254,7 +254,7 @@ def events_of(records: list[Record]) -> Iterator[Event]:
                 yield Abstained(agent=body["agent"], turn=turn, why=body["why"])
             case "TurnEnded" if body["how"] == "failed":
                 yield AgentFailed(agent=body["agent"], turn=turn, error=body["why"])
-            case "Notice" if not body.get("late") and body["event"] != "NewsTold":
+            case "Notice" if not body.get("late") and body["event"] not in ("NewsTold", "FellBack"):
                 given = {key: value for key, value in body.items() if key not in ("event", "late")}
                 yield notices[body["event"]](**given)
             case _:

@@ -179,6 +179,28 @@ async def test_what_is_of_one_run_is_not_passed_over_where_none_is_named(argumen
     )
 
 
+async def test_what_is_empty_is_as_if_it_was_not_given():
+    async with asked(scripted_team(a=["answer: 4"])) as (client, run_id):
+        rows = await client.call_tool("get_run", {"path": "", "cursor": ""})
+        run = await client.call_tool("get_run", {"run_id": run_id, "path": "", "cursor": ""})
+        call = {"run_id": run_id, "detail": "transcript", "path": "", "cursor": ""}
+        transcript = await client.call_tool("get_run", call)
+    assert [row["run_id"] for row in data(rows)["runs"]] == [run_id]
+    assert data(run)["answer"] == "4"
+    assert data(transcript)["transcript"][0]["what"] == "RunStarted"
+
+
+async def test_what_does_not_go_together_is_said_before_anybody_waits():
+    gate = anyio.Event()
+    async with asked(scripted_team(a=[After(gate, "answer: 4")]), wait_seconds=0) as (client, run_id):
+        call = {"run_id": run_id, "wait_seconds": 50, "detail": "votes", "path": "a.txt"}
+        with anyio.fail_after(10):
+            result = await client.call_tool("get_run", call)
+        gate.set()
+    assert result.is_error
+    assert text(result).startswith('`path` goes with detail="files"')
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

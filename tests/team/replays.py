@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -121,9 +121,9 @@ class ListLog:
 class _Model:
     """A model whose reply follows from the request; `sent` gets the digest of each."""
 
-    def __init__(self, world: World, agent: str, life: Life) -> None:
+    def __init__(self, world: World, agent: str, life: Life, model: str) -> None:
         self.info = world.rows[agent]
-        self.model = f"{agent}-model"
+        self.model = model
         self._agent = agent
         self._world = world
         self._life = life
@@ -142,6 +142,8 @@ class _Model:
         await clock.sleep(chance.expovariate(1 / 8))
         yield TextDelta(text="thinking ")
         await clock.sleep(chance.expovariate(1 / 8))
+        if world.meet is not None:
+            await world.meet(self.model, request, clock)
         trouble = world.chance(self._agent, digest, attempt)
         if trouble.random() < world.failing:
             kind = trouble.choice(["auth", "overloaded", "rate_limit", "network", "protocol"])
@@ -306,6 +308,8 @@ class World:
         self.seed = seed
         self.reply: Callable[[str, Request, Random], Reply] | None = None
         """What models say, where it is not drawn by lot."""
+        self.meet: Callable[[str, Request, Clock], Awaitable[None]] | None = None
+        """Awaited by each model, under its name, before it replies: for what takes time or fails."""
         self.plain = plain
         names = "abcde"[: pick.randint(2 if plain else 1, 4)]
         self.rows = {name: _row(pick) for name in names}
@@ -395,7 +399,7 @@ class World:
         async def open_backend(spec: AgentSpec, tools: Toolset) -> Backend:
             del tools
             await clock.sleep(self.chance(spec.id, "open").uniform(0, 1))
-            return cast("Backend", _Model(self, spec.id, life))
+            return cast("Backend", _Model(self, spec.id, life, spec.options.model or f"{spec.id}-model"))
 
         ports = Ports(
             clock=clock,

@@ -30,6 +30,8 @@ WILD = (247,)
 """A seed that found something: a schema from before answering closed."""
 CUT_IN_A_CALL = range(2000, 2006)
 """Among them are teams whose process ends in a tool's call: it is made again, or its outcome is unknown."""
+FALLEN = (3196, 3237)
+"""Those in which a model takes over in a turn that leaves no trace."""
 NEWSY = (16, 38)
 """Those in which agents hear of much news, again and again."""
 
@@ -72,7 +74,7 @@ async def test_agents_hear_of_news_where_they_did_before(seed: int):
         check(whole.records[:cut], await lived(world, whole.records[:cut]))
 
 
-@pytest.mark.parametrize("seed", [*WILD, *repeated(*range(3000, 3014))])
+@pytest.mark.parametrize("seed", [*WILD, *repeated(*range(3000, 3014), *FALLEN)])
 async def test_a_run_with_all_its_records_is_repeated_without_a_request(seed: int):
     world = World(seed)
     whole = await lived(world)
@@ -82,6 +84,21 @@ async def test_a_run_with_all_its_records_is_repeated_without_a_request(seed: in
     assert again.ended is not None
     assert whole.ended is not None
     assert again.ended.board == whole.ended.board
+    assert seats(again) == seats(whole)
+
+
+@pytest.mark.parametrize("seed", [5, 7])
+async def test_a_vote_is_written_down_under_the_ballot_that_its_agent_was_asked_in(seed: int):
+    world = World(seed, newsy=True)
+    settings = replace(world.spec.settings, tell_news=False, max_news=None)
+    world.spec = replace(world.spec, settings=settings)
+    whole = await lived(world)
+    assert whole.ended is not None
+    asked = {record.turn: record.body["ballot"] for record in whole.records if record.kind == "TurnStarted"}
+    votes = [record for record in whole.records if record.kind == "VoteCast"]
+    assert [record.body["ballot"] for record in votes] == [asked[record.turn] for record in votes]
+    again = await lived(world, whole.records)
+    assert (again.sent, again.outcome) == ([], whole.outcome)
 
 
 @pytest.mark.parametrize("seed", repeated(*range(10)))
@@ -142,6 +159,12 @@ async def test_the_teams_that_are_drawn_meet_everything_that_a_run_can_meet():
         "CancelRequested", "CallFailed", "ToolFinished", "stopped", "failed", "abstained", "vote", "answer",
     ):  # fmt: skip
         assert seen[word], word
+
+
+def seats(life: Life) -> list[tuple[object, ...]]:
+    """Which models agents have come to, and what they have used."""
+    assert life.run is not None
+    return [(seat.spec.options.model, seat.fallen, seat.usage) for seat in life.run.seats.values()]
 
 
 def check(past: Sequence[Record], life: Life) -> None:

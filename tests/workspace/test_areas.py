@@ -12,6 +12,7 @@ from massgen_mcp.workspace import finding, moving, reading, writing
 from massgen_mcp.workspace.apply import applied, baseline, keep_baseline, load_baseline
 from massgen_mcp.workspace.areas import Areas, Context, check_context, context_name
 from massgen_mcp.workspace.beneath import PathRefused, unusable
+from massgen_mcp.workspace.mounts import mounts
 from massgen_mcp.workspace.run_folder import RunFolder, agent_writable, sweep
 
 
@@ -205,6 +206,7 @@ def test_a_protected_file_stays_so_under_another_name(run: RunFolder, project: P
 
 def test_a_program_gets_the_same_rights(run: RunFolder, project: Path) -> None:
     (project / "keep").mkdir()
+    (project / "keep" / "file").touch()
     areas = open_areas(
         run,
         Context(path=project, write=True, protected=("keep", "not there")),
@@ -265,6 +267,82 @@ def test_what_nobody_could_make_needs_no_protection(run: RunFolder, project: Pat
     areas.close()
 
 
+def test_what_nobody_could_make_has_no_folder_put_in_its_place(run: RunFolder, project: Path) -> None:
+    (project / ".git").mkdir()
+    (project / ".aws").mkdir()
+    (project / "src" / ".env").touch()
+    protected = (".git/hooks", ".aws/credentials", "README.md/none", "src/vendor/none", "new/er", "new")
+    areas = open_areas(
+        run,
+        Context(path=project, write=True, protected=(*protected, "src/.env/none")),
+        Context(path=project / "src" / "vendor", name="src/vendor"),
+        Context(path=project / "src" / "main.py", name="src/main.py", write=True, protected=("none",)),
+    )
+    areas.look_for_keys()
+    areas.begin(presents=True)
+
+    within = areas.confinement(guarded=[project / ".git"])
+
+    assert within.absent == (project / "new",), "below the rest all is read-only, hidden, or no folder"
+    (project / ".git" / "hooks").mkdir()
+    areas.close()
+    assert (project / ".git" / "hooks").is_dir(), "of the operator"
+
+
+def test_what_is_protected_and_appears_in_the_turn_is_read_only_from_then_on(
+    run: RunFolder, project: Path
+) -> None:
+    areas = open_areas(run, Context(path=project, write=True, protected=("later", "new/er", "gone")))
+    (project / "gone").touch()
+    areas.begin(presents=True)
+    assert areas.confinement().absent == (project / "later", project / "new")
+
+    for name in ("later", "new"):
+        (project / name).mkdir()  # as a sandbox does
+        assert areas.confinement().absent == (project / "later", project / "new")
+    (project / "later").rmdir()
+    (project / "later").write_text("of the operator")
+    (project / "new" / "other").touch()
+    (project / "gone").unlink()
+    within = areas.confinement()
+    assert within.read == (project / "later",)
+    assert within.absent == (project / "new" / "er", project / "gone")
+
+    areas.close()
+    assert (project / "later").read_text() == "of the operator"
+
+
+def test_what_another_run_s_sandbox_left_protects_nothing_but_is_left_to_that_run(
+    run: RunFolder, project: Path, tmp_path: Path
+) -> None:
+    place = project / "later"
+    place.mkdir()  # as the other's sandbox does
+    areas = open_areas(run, Context(path=project, write=True, protected=("later",)))
+    areas.begin(presents=True)
+    assert areas.confinement().absent == (place,)
+    areas.begin()
+    assert place.is_dir(), "it may as well be the operator's"
+
+    areas.begin(presents=True)
+    place.rmdir()
+    assert areas.confinement().absent == (place,)
+    place.mkdir()  # as ours does
+    areas.close()
+    assert not place.exists()
+
+
+def test_a_link_that_took_the_place_of_a_folder_around_what_is_protected_is_not_overlooked(
+    run: RunFolder, project: Path
+) -> None:
+    areas = open_areas(run, Context(path=project, write=True, protected=("src/vendor/none",)))
+    areas.begin(presents=True)
+    (project / "src" / "vendor").rename(project / "aside")
+    (project / "src" / "vendor").symlink_to("nowhere")
+    with pytest.raises(ValueError, match="is a link"):
+        mounts(areas.confinement())
+    areas.close()
+
+
 def test_shown_folders_are_kept_open_from_turn_to_turn(run: RunFolder) -> None:
     areas = open_areas(run)
     shown = run.shown({"agent1.1": run.snapshots.take(areas.workspace.root).id})
@@ -322,9 +400,25 @@ def test_a_run_folder_is_private_and_named_as_the_team_says(tmp_path: Path) -> N
     run.close()
 
 
+def test_folders_of_a_run_may_lie_side_by_side_in_one(tmp_path: Path) -> None:
+    names = {"snapshot_storage": ".massgen/snapshots", "temporary": ".massgen/temp_workspaces"}
+    run = RunFolder(tmp_path / "state", "r1", **names)  # pyright: ignore[reportArgumentType] - only names
+    assert (run.path / ".massgen/snapshots/objects").is_dir()
+    assert run.temporary == run.path / ".massgen/temp_workspaces"
+    run.tidy()
+    assert (run.path / ".massgen/snapshots/objects").is_dir()
+    run.close()
+
+
 @pytest.mark.parametrize(
     ("run_id", "names"),
-    [("../x", {}), ("", {}), ("r", {"snapshot_storage": "../up"}), ("r", {"temporary": "workspaces/x"})],
+    [
+        ("../x", {}),
+        ("", {}),
+        ("r", {"snapshot_storage": "../up"}),
+        ("r", {"temporary": "workspaces/x"}),
+        ("r", {"temporary": "snapshots/x"}),
+    ],
 )
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, run_id: str, names: dict[str, str]) -> None:
     with pytest.raises(PathRefused):

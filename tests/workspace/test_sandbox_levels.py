@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from massgen_mcp.workspace.areas import Areas, Context
 from massgen_mcp.workspace.confinement import ProcessLimits
 from tests.confined import CASES, ENVIRON, LINUX, World, alive, listening, opened, protecting
 
@@ -162,6 +163,28 @@ def test_a_protected_path_that_is_not_there_can_not_be_made(world: World) -> Non
     assert not absent.exists() or not [*absent.iterdir()]
     assert (world.work / "a").is_dir()
     assert world.sh("cat secret && echo x >secret && cat secret", within=within).stdout == "in workx\n"
+
+
+def test_commands_run_where_what_is_protected_but_not_there_could_not_be_made_anyway(world: World) -> None:
+    project = world.work / "project"
+    for folder in (project, project / ".git", project / ".aws"):
+        folder.mkdir()
+        folder.chmod(0o777)
+    (project / "file").touch()
+    (project / "file").chmod(0o666)
+    absent = (".git/hooks", ".aws/none", "file/none")
+    areas = Areas(world.shown, [Context(path=project, write=True, protected=absent)])
+    areas.look_for_keys()
+    areas.begin(presents=True)
+
+    tries = "; ".join(f"mkdir {project}/{path} && echo made" for path in absent)
+    ended = world.sh(
+        f"cd {project} && echo x >file; {tries}; cat file",
+        within=areas.confinement(guarded=[project / ".git"]),
+    )
+
+    assert ended.stdout == "x\n", ended.stderr
+    areas.close()
 
 
 def test_a_link_that_a_command_left_is_not_followed_for_the_next_one(world: World) -> None:

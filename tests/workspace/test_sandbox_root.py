@@ -62,6 +62,15 @@ def test_a_control_group_is_for_one_command_and_goes_once_it_has_been_done_with_
     assert {path.name for path in tmp_path.iterdir()} == {made.name, "command-1-starting"}
 
 
+def test_the_folder_of_the_control_groups_is_made_again_when_it_is_gone(tmp_path: Path) -> None:
+    limits = RootLimits(unshare=("unshare", "--mount", "--"), pids=tmp_path / "gone" / "massgen-mcp")
+
+    limits.held(("sh", "-c", "true"), 10)
+
+    (made,) = tmp_path.glob("gone/massgen-mcp/command-*")
+    assert (made / "pids.max").read_text() == "14"
+
+
 def test_a_command_does_not_begin_without_its_control_group(tmp_path: Path) -> None:
     tmp_path.joinpath("of").mkdir()
     ended = subprocess.run(  # noqa: S603 - our own script
