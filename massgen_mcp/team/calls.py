@@ -28,6 +28,7 @@ from massgen_mcp.messages import (
 from massgen_mcp.team.budget import Budget, BudgetSpent, Estimate, Reservation
 from massgen_mcp.team.log import EventLog
 from massgen_mcp.team.recall import (
+    account,
     count_failure,
     count_reply,
     count_tool,
@@ -196,6 +197,11 @@ class Caller:
             with anyio.CancelScope(shield=True):
                 await self._log.append("Notice", body, turn=turn.id, call=self.last)
         return True
+
+    def leave(self, seat: Seat) -> None:
+        """The turn is over. A request of before that it was stopped ahead of coming to is lost, too."""
+        account(seat, self._budget, self.past.open_requests())
+        self.past.leave()
 
     async def _known(self, seat: Seat, request: Request) -> Reply | None:
         """The reply that was journalled for it; None when the run is live.

@@ -328,7 +328,7 @@ class TeamRun:
                 if event is not None:
                     self._tell(event)
         finally:
-            motion.past.leave()
+            motion.leave()
         self._scopes.pop(turn.id, None)
 
     def _stop(self, agent: str, turn_id: int) -> None:

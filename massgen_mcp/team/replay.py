@@ -129,6 +129,10 @@ class PastTurn:
             await self.past.use(step.outcome.seq)
         return step.outcome
 
+    def open_requests(self) -> tuple[Step, ...]:
+        """Those still to be used whose outcome nobody will know."""
+        return tuple(step for step in self.steps if not step.is_tool and step.outcome is None)
+
     def leave(self) -> None:
         """It is executed no further: nothing waits for what is left of it."""
         if self.past.refused:

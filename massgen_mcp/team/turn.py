@@ -144,6 +144,10 @@ class TurnInMotion:
 
     # From its beginning to its end.
 
+    def leave(self) -> None:
+        """It works no further."""
+        self._caller.leave(self._seat)
+
     async def run(self) -> Event | None:
         """Work until the turn ends, and say in what; None for one that was over before the run was resumed.
 

@@ -318,7 +318,7 @@ async def test_a_long_file_comes_in_pages_and_no_path_leads_out(tmp_path: Path):
             cursor = part.get("cursor")
             if cursor is None:
                 break
-        for path in ("../changes.json", "/etc/passwd", "p", "..", "long.txt/../../x", "a\0b", "", "x" * 999):
+        for path in ("../changes.json", "/etc/passwd", "p", "..", "long.txt/../../x", "a\0b", "x" * 999):
             arguments = {"run_id": run_id, "detail": "files", "path": path}
             reply = await client.call_tool("get_run", arguments)
             assert reply.is_error, path

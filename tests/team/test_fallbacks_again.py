@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -21,6 +22,7 @@ from massgen_mcp.messages import Reply, Request, ToolCall
 from massgen_mcp.team import AgentSpec, EventLog, Ports
 from massgen_mcp.team.budget import Budget
 from massgen_mcp.team.calls import Caller
+from massgen_mcp.team.reading import Step
 from massgen_mcp.team.replay import Past, PastTurn
 from massgen_mcp.team.seat import Seat
 from massgen_mcp.tools.toolset import Toolset
@@ -156,3 +158,24 @@ async def test_nobody_takes_over_once_the_time_of_the_run_is_over(seconds: float
 async def opened(spec: AgentSpec, tools: Toolset) -> Backend:
     """Nothing is asked here."""
     raise AssertionError((spec, tools))
+
+
+async def test_a_request_of_before_counts_as_lost_although_its_turn_is_stopped_ahead_of_it():
+    clock = ScriptedClock()
+    seat = Seat(spec=Story("stopped").world().spec.agents[0], label="agent1")
+    body = {"agent": "a", "digest": "d", "reserved_tokens": 70, "reserved_usd": 0.02}
+    begun = Record(run_id="r", seq=3, at=0.0, kind="CallStarted", body=body, turn=1, call=1)
+    past = PastTurn(past=Past(), id=1, steps=deque([Step(started=begun)]), last=1)
+    budget = Budget()
+    caller = Caller(
+        log=EventLog(ListLog(clock)),
+        budget=budget,
+        ports=Ports(clock=clock, random=Random(0), open_backend=opened),
+        prices=Prices(),
+        deadline=100,
+        past=past,
+    )
+    caller.leave(seat)
+    caller.leave(seat)
+    assert (seat.lost.requests, seat.lost.tokens, seat.lost.cost_usd, seat.attempts) == (1, 70, 0.02, 1)
+    assert past.done.is_set()
