@@ -11,9 +11,7 @@ export PYTHONDONTWRITEBYTECODE =
 demo: $(VENV)/demo
 	$(BIN)/massgen-mcp ask --team demo "What is the capital of France?"
 
-# Types are checked beside the tests, which leave a good part of two cores idle.
-test: $(VENV)/dev lint layers
-	$(MAKE) --no-print-directory -j 2 types unit
+test: $(VENV)/dev lint types layers unit
 
 e2e: $(VENV)/dev
 	e2e/install $(BIN)/python
