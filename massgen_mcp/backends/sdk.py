@@ -7,7 +7,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 
 import anyio.to_thread
@@ -45,6 +45,10 @@ async def load(name: str, *, extra: str | None = None) -> ModuleType:
 
 def _import(name: str) -> ModuleType:
     with _ONE_AT_A_TIME, _giving_way():
+        # Where it is installed, google-genai imports it, and openai's clients look into it from then on: one
+        # that is made while that import is under way would find it half empty.
+        with suppress(ImportError):
+            importlib.import_module("httpx")
         return importlib.import_module(name)
 
 

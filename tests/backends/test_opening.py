@@ -100,6 +100,19 @@ async def test_a_package_is_loaded_once() -> None:
     assert await load("openai") is await load("openai")
 
 
+def test_what_vendors_packages_look_into_is_whole_before_any_of_them_is_used() -> None:
+    script = (
+        "import sys, importlib.util, anyio\n"
+        "from massgen_mcp.backends.sdk import load\n"
+        "there = importlib.util.find_spec('httpx') is not None\n"
+        "anyio.run(load, 'colorsys')\n"
+        "module = sys.modules.get('httpx')\n"
+        "sys.exit((module is not None and hasattr(module, 'URL')) is not there)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], check=False)  # noqa: S603 - our own script
+    assert ended.returncode == 0
+
+
 async def test_a_missing_package_names_what_to_install() -> None:
     with pytest.raises(BackendError) as caught:
         await load("no_such_vendor", extra="local")
